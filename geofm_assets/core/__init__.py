@@ -1,0 +1,1 @@
+"""Settings, store, hashes, schemas, errors. No domain knowledge lives here."""

@@ -1,0 +1,67 @@
+"""The errors a user can meet. Each message says what, where, and what to do."""
+
+
+class GeofmError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        what: what went wrong, in one sentence.
+        where: the file, row, field, URL or key it went wrong at.
+        fix: what the user can do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        parts = [what.rstrip(".")]
+        if where:
+            parts.append(f"at {where}")
+        message = " ".join(parts) + "."
+        super().__init__(f"{message} {fix.rstrip('.')}." if fix else message)
+
+
+class ConfigError(GeofmError):
+    """A setting or a task file is wrong."""
+
+
+class SourceUnavailableError(GeofmError):
+    """A source outside this machine did not answer within its retries."""
+
+
+class DownloadError(GeofmError):
+    """A download ended with the wrong length or checksum."""
+
+
+class LabelFileError(GeofmError):
+    """A label file as a whole cannot be used (no geometry, a missing column, not a table)."""
+
+
+class SchemaError(GeofmError):
+    """A table does not satisfy its schema."""
+
+
+class DuplicateSampleError(GeofmError):
+    """Two rows share a `sample_id`."""
+
+
+class SplitError(GeofmError):
+    """No split satisfies what the task asks of it."""
+
+
+class WindowError(GeofmError):
+    """A point cannot be made a window (a pole, a date outside the calendar)."""
+
+
+class ImageryError(GeofmError):
+    """Imagery is missing, unreadable or not what its index says."""
+
+
+class ContractError(GeofmError):
+    """Band order, dtype, scale, nodata or range is not what the model expects."""
+
+
+class WeightsError(GeofmError):
+    """Weights were not loaded as they must be."""
+
+
+class ExperimentError(GeofmError):
+    """An experiment cannot exist or cannot be run."""

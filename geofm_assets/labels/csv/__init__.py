@@ -1,0 +1,1 @@
+"""Anybody's label file: CSV or GeoParquet."""

@@ -1,0 +1,1 @@
+"""WorldCereal reference collections."""

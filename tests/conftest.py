@@ -1,0 +1,17 @@
+"""Fixtures every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_dir() -> Path:
+    """Folder of real WorldCereal samples; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("GEOFM_REAL_DATA", REPOSITORY.parent / "shared" / "real"))
+    if not (folder / "worldcereal_corsica_2022").is_dir():
+        pytest.skip(f"no real WorldCereal samples at {folder} (set GEOFM_REAL_DATA)")
+    return folder
