@@ -63,4 +63,6 @@ def keyed_hash(key: str, seed: int) -> int:
 def keyed_hashes(keys: list[str], seed: int) -> np.ndarray:
     """`keyed_hash` of each key as a uint64 array."""
     digest = xxhash.xxh3_64_intdigest
-    return np.fromiter((digest(k.encode(), seed=seed) for k in keys), dtype=np.uint64, count=len(keys))
+    return np.fromiter(
+        (digest(k.encode(), seed=seed) for k in keys), dtype=np.uint64, count=len(keys)
+    )

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+Report = Callable[[int, int, str], None]
+"""Told of steps done, steps in all, and a short note."""
 
-def _ignore(done: int, total: int, note: str) -> None:
+
+def silent(done: int, total: int, note: str) -> None:
     """Drop the report; the default where nobody listens."""
 
 
@@ -18,7 +21,7 @@ class Progress:
     """
 
     total: int
-    report: Callable[[int, int, str], None] = _ignore
+    report: Report = silent
     done: int = field(default=0, init=False)
 
     def step(self, note: str = "") -> None:

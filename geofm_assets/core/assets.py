@@ -1,0 +1,280 @@
+"""The Dagster glue every stage shares: per-partition outcomes, checks, metadata.
+
+A run may cover a range of partitions. Each good partition is then logged as its own
+materialization with its own metadata, data version and checks, in key order, and the step fails
+at the end, without retry, if any partition failed. Other ways of reporting a range mark good
+partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.md section 3).
+"""
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from dagster import AssetExecutionContext
+
+from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.schema import ValidationReport
+from geofm_assets.core.store import TableRef
+
+INPUTS_TAG = "geofm/inputs"
+_PREVIEW_ROWS = 5
+
+
+class PartitionConfig(dg.Config):
+    """Settings of a per-partition stage that can be changed at launch.
+
+    Attributes:
+        force: make the partition again even if its inputs have not changed.
+    """
+
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """The result of one named check on one artifact.
+
+    Attributes:
+        name: the check's name, one of the asset's declared checks.
+        passed: whether it holds.
+        description: one line a person can act on.
+        metadata: what was measured.
+        blocking: whether a failure stops everything downstream.
+    """
+
+    name: str
+    passed: bool
+    description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    blocking: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What making one artifact came to.
+
+    Attributes:
+        content: digest of the content: the Dagster data version.
+        inputs: digest of what it was made from.
+        metadata: what people see in the UI.
+        checks: every declared check's result.
+        skipped: the artifact was already current and was left alone.
+    """
+
+    content: str
+    inputs: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checks: Sequence[CheckOutcome] = ()
+    skipped: bool = False
+
+
+class BlockedError(GeofmError):
+    """A blocking check failed, so the artifact does not count as made."""
+
+
+def schema_check(report: ValidationReport, name: str = "schema") -> CheckOutcome:
+    """A pandera report as a check."""
+    return CheckOutcome(
+        name,
+        report.passed,
+        report.describe(),
+        {"rows": report.rows, "failures": report.failure_count, "schema": report.schema},
+    )
+
+
+def check_specs(asset: dg.AssetKey, *names: str) -> list[dg.AssetCheckSpec]:
+    """Blocking check specs of an asset, by name."""
+    return [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in names]
+
+
+def table_metadata(table: pa.Table, ref: TableRef | None = None, url: str = "") -> dict[str, Any]:
+    """Row count, column schema, a preview and the location of a table."""
+    columns = [dg.TableColumn(f.name, str(f.type), description=None) for f in table.schema]
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count": dg.MetadataValue.int(table.num_rows),
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
+        "preview": dg.MetadataValue.md(markdown_table(table.slice(0, _PREVIEW_ROWS))),
+    }
+    if ref is not None:
+        metadata["store_key"] = ref.key
+        metadata["simulated"] = ref.provenance.simulated
+    if url:
+        metadata["path"] = dg.MetadataValue.path(url)
+    return metadata
+
+
+def markdown_table(table: pa.Table) -> str:
+    """A small table as Markdown; floats rounded for reading."""
+
+    def cell(value: Any) -> str:
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        return text.replace("|", "\\|")
+
+    names = table.column_names
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(cell(row[n]) for n in names) + " |" for row in table.to_pylist()]
+    return "\n".join(lines)
+
+
+def require_checks(outcome: Outcome, what: str) -> None:
+    """Raise if a blocking check failed.
+
+    Raises:
+        BlockedError: names the check and what it found.
+    """
+    for check in outcome.checks:
+        if check.blocking and not check.passed:
+            raise BlockedError(
+                f"Check {check.name} failed: {check.description}",
+                where=what,
+                fix="Fix the input it names and materialize again",
+            )
+
+
+def emit(
+    context: AssetExecutionContext, work: Callable[[], Outcome], *, code_version: str
+) -> Iterator[dg.MaterializeResult]:
+    """Run an unpartitioned stage and report it, its checks included.
+
+    Failed blocking checks are recorded before the step fails, so that the UI shows why.
+    """
+    outcome = work()
+    results = _check_results(context.asset_key, outcome)
+    failed = [c for c in outcome.checks if c.blocking and not c.passed]
+    if failed:
+        for check in outcome.checks:
+            context.log_event(_evaluation(context.asset_key, check, None))
+        raise dg.Failure(
+            "; ".join(f"check {c.name} failed: {c.description}" for c in failed),
+            allow_retries=False,
+        )
+    yield dg.MaterializeResult(
+        metadata=dict(outcome.metadata),
+        data_version=dg.DataVersion(outcome.content),
+        check_results=results,
+        tags={INPUTS_TAG: outcome.inputs[:63]},
+    )
+
+
+def emit_partitions(
+    context: AssetExecutionContext,
+    work: Callable[[str], Outcome],
+    *,
+    code_version: str,
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Run a per-partition stage over the run's partitions and report each by itself.
+
+    Args:
+        context: of a partitioned asset with `output_required=False` and declared check specs.
+        work: makes one partition; raises if it cannot.
+        code_version: recorded with each partition.
+
+    Raises:
+        dagster.Failure: at the end, naming every partition that failed and why.
+    """
+    keys = list(context.partition_keys)
+    order = {key: i for i, key in enumerate(_ordered_keys(context))}
+    keys.sort(key=lambda key: order.get(key, len(order)))
+    failures: dict[str, str] = {}
+    done: list[Outcome] = []
+    for number, key in enumerate(keys, start=1):
+        try:
+            outcome = work(key)
+            _log_checks(context, outcome, key)
+            require_checks(outcome, f"partition {key}")
+        except GeofmError as error:
+            failures[key] = str(error)
+            context.log.error(f"{key}: {error}")
+            continue
+        except Exception as error:  # noqa: BLE001 - one bad cell must not lose the others; reported below
+            failures[key] = f"{type(error).__name__}: {error}"
+            context.log.error(f"{key}: {traceback.format_exc()}")
+            continue
+        done.append(outcome)
+        if len(keys) > 1:
+            context.log_event(_materialization(context.asset_key, key, outcome, code_version))
+        note = "unchanged" if outcome.skipped else "made"
+        context.log.info(f"[{number}/{len(keys)}] {key}: {note}")
+    if failures:
+        listed = "; ".join(f"{key}: {why}" for key, why in sorted(failures.items()))
+        raise dg.Failure(
+            f"{len(failures)} of {len(keys)} partitions failed, the others are done. {listed}",
+            metadata={"failed": dg.MetadataValue.json(failures)},
+            allow_retries=False,
+        )
+    if len(keys) == 1:
+        yield dg.MaterializeResult(
+            metadata=dict(done[0].metadata),
+            data_version=dg.DataVersion(done[0].content),
+            check_results=_check_results(context.asset_key, done[0]),
+            tags={INPUTS_TAG: done[0].inputs[:63]},
+        )
+        return
+    for spec in context.assets_def.check_specs_by_output_name.values():
+        passed = sum(1 for o in done for c in o.checks if c.name == spec.name and c.passed)
+        yield dg.AssetCheckResult(
+            asset_key=context.asset_key,
+            check_name=spec.name,
+            passed=passed == len(keys),
+            metadata={"partitions": len(keys), "passed": passed},
+            description="summary of the run's range; each partition has its own record",
+        )
+
+
+def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:
+    definition = context.assets_def.partitions_def
+    if definition is None:
+        return ()
+    return definition.get_partition_keys(dynamic_partitions_store=context.instance)
+
+
+def _materialization(
+    key: dg.AssetKey, partition: str, outcome: Outcome, code_version: str
+) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        asset_key=key,
+        partition=partition,
+        metadata=dict(outcome.metadata),
+        tags={
+            "dagster/data_version": outcome.content,
+            "dagster/code_version": code_version,
+            INPUTS_TAG: outcome.inputs[:63],
+        },
+    )
+
+
+def _evaluation(
+    key: dg.AssetKey, check: CheckOutcome, partition: str | None
+) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=check.name,
+        passed=check.passed,
+        description=check.description,
+        metadata=dict(check.metadata),
+        partition=partition,
+        blocking=check.blocking,
+    )
+
+
+def _log_checks(context: AssetExecutionContext, outcome: Outcome, partition: str) -> None:
+    single = len(context.partition_keys) == 1
+    for check in outcome.checks:
+        if not single or not check.passed:
+            context.log_event(_evaluation(context.asset_key, check, partition))
+
+
+def _check_results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResult]:
+    return [
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=check.name,
+            passed=check.passed,
+            description=check.description,
+            metadata=dict(check.metadata),
+        )
+        for check in outcome.checks
+    ]

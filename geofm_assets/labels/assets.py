@@ -1,0 +1,463 @@
+"""Reference collections and reference points as Dagster assets."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from geofm_assets.core.assets import (
+    CheckOutcome,
+    Outcome,
+    PartitionConfig,
+    check_specs,
+    emit,
+    emit_partitions,
+    schema_check,
+    table_metadata,
+)
+from geofm_assets.core.errors import LabelFileError
+from geofm_assets.core.hashing import sha256_file
+from geofm_assets.core.resources import StoreResource
+from geofm_assets.core.stage import MissingUpstreamError, inputs_digest
+from geofm_assets.core.store import Store
+from geofm_assets.labels.config import LabelsConfig, MinConfidence
+from geofm_assets.labels.csv import points as csv_points
+from geofm_assets.labels.resources import RdmClient
+from geofm_assets.labels.schema import Collection, QuarantinedRow, ReferencePoint
+from geofm_assets.labels.worldcereal import points as worldcereal_points
+from geofm_assets.labels.worldcereal.collections import accepted, collections_table, normalise_id
+from geofm_assets.labels.worldcereal.rdm import RdmSource
+
+WORLDCEREAL_PARTITIONS = "worldcereal_collections"
+_BACKFILL = dg.BackfillPolicy.multi_run(16)
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Where a task's labels lie in the store and what their assets are called.
+
+    Attributes:
+        root: store prefix of collections and points.
+        prefix: asset key prefix.
+        partitions: name of the dynamic partition set of collections.
+        config: label settings of the task; None for the shared WorldCereal assets.
+    """
+
+    root: str
+    prefix: tuple[str, ...]
+    partitions: str
+    config: LabelsConfig | None = None
+
+    @property
+    def partitions_def(self) -> dg.DynamicPartitionsDefinition:
+        """The partition set of collections."""
+        return dg.DynamicPartitionsDefinition(name=self.partitions)
+
+    def asset_key(self, name: str) -> dg.AssetKey:
+        """Key of one of the source's assets."""
+        return dg.AssetKey([*self.prefix, name])
+
+    @property
+    def collections_key(self) -> str:
+        """Store key of the listing."""
+        return f"{self.root}/collections.parquet"
+
+    def points_key(self, collection_id: str) -> str:
+        """Store key of a collection's points."""
+        return f"{self.root}/points/{collection_id}.parquet"
+
+    def accepted(self, store: Store, thresholds: MinConfidence) -> pa.Table:
+        """Collections of the listing at or above the thresholds (all of them for own files)."""
+        if not store.exists(self.collections_key):
+            raise MissingUpstreamError(
+                "There is no listing of collections",
+                where=self.collections_key,
+                fix=f"Materialize {'/'.join(self.prefix)}/collections first",
+            )
+        table = store.read_table(self.collections_key)
+        return table if self.config and self.config.source == "csv" else accepted(table, thresholds)
+
+
+WORLDCEREAL = LabelSource("reference", ("worldcereal",), WORLDCEREAL_PARTITIONS)
+
+
+def label_source(task: str, config: LabelsConfig) -> LabelSource:
+    """The label source of a task."""
+    if config.source == "worldcereal":
+        return LabelSource(WORLDCEREAL.root, WORLDCEREAL.prefix, WORLDCEREAL.partitions, config)
+    return LabelSource(f"tasks/{task}/reference", (task,), f"{task}_collections", config)
+
+
+@dataclass(frozen=True)
+class CollectionsStage:
+    """The listing of collections."""
+
+    source: LabelSource
+    code_version: str = "1"
+
+    def make(self, store: Store, records: list[dict[str, Any]]) -> Outcome:
+        """Write the listing and the records it came from."""
+        table = collections_table(records)
+        inputs = inputs_digest(self, records)
+        simulated = any(table["simulated"].to_pylist())
+        ref = store.write_table(
+            self.source.collections_key,
+            table,
+            Collection,
+            inputs=inputs,
+            code_version=self.code_version,
+            simulated=simulated,
+        )
+        store.write_json(f"{self.source.root}/collections.json", records)
+        return Outcome(
+            ref.provenance.content,
+            inputs,
+            {**table_metadata(table, ref), "dagster/row_count": table.num_rows},
+            [schema_check(ref.report)],
+        )
+
+
+@dataclass(frozen=True)
+class CollectionFileStage:
+    """One collection's label file, as it was published."""
+
+    source: LabelSource
+    code_version: str = "1"
+
+    def record_key(self, collection_id: str) -> str:
+        """Store key of the note on the file: its name, length, sha256, URL and ETag."""
+        return f"{self.source.root}/raw/{collection_id}/file.json"
+
+    def row(self, store: Store, collection_id: str) -> dict[str, Any]:
+        """The collection's row of the listing."""
+        for row in store.read_table(self.source.collections_key).to_pylist():
+            if row["collection_id"] == collection_id:
+                return dict(row)
+        raise MissingUpstreamError(
+            "The collection is not in the listing",
+            where=collection_id,
+            fix="It may have been withdrawn; refresh the listing",
+        )
+
+    def inputs(self, store: Store, collection_id: str) -> str:
+        """What the listing says of the collection."""
+        return inputs_digest(self, self.row(store, collection_id))
+
+    def file(self, store: Store, collection_id: str) -> dict[str, Any] | None:
+        """The note on the file, None if it was never fetched."""
+        key = self.record_key(collection_id)
+        return store.read_json(key) if store.exists(key) else None
+
+    def is_current(self, store: Store, collection_id: str) -> bool:
+        """Whether the file at hand is the one the listing speaks of."""
+        note = self.file(store, collection_id)
+        return note is not None and note["inputs"] == self.inputs(store, collection_id)
+
+    def make(self, store: Store, rdm: RdmSource, collection_id: str, force: bool) -> Outcome:
+        """Fetch the full file, unless it is here and the listing has not changed."""
+        inputs = self.inputs(store, collection_id)
+        note = self.file(store, collection_id)
+        skipped = note is not None and note["inputs"] == inputs and not force
+        if note is None or not skipped:
+            note = self._fetch(store, rdm, collection_id, inputs)
+        checks = [
+            CheckOutcome("file_complete", note["size"] > 0, f"{note['size']} bytes", dict(note))
+        ]
+        metadata = {
+            "bytes": note["size"],
+            "sha256": note["sha256"],
+            "source": str(note["url"]),
+            "path": dg.MetadataValue.path(f"{store.url}/{note['key']}"),
+        }
+        return Outcome(note["sha256"], inputs, metadata, checks, skipped)
+
+    def _fetch(
+        self, store: Store, rdm: RdmSource, collection_id: str, inputs: str
+    ) -> dict[str, Any]:
+        folder_key = f"{self.source.root}/raw/{collection_id}"
+        folder = store.local_path(folder_key)
+        folder.mkdir(parents=True, exist_ok=True)
+        fetched = rdm.fetch(self._record(store, collection_id), folder)
+        name = f"{fetched.sha256[:16]}.parquet"
+        fetched.path.replace(folder / name)
+        note = {
+            "key": f"{folder_key}/{name}",
+            "sha256": fetched.sha256,
+            "size": fetched.size,
+            "url": fetched.url,
+            "etag": fetched.etag,
+            "inputs": inputs,
+        }
+        store.write_json(self.record_key(collection_id), note)
+        return note
+
+    def _record(self, store: Store, collection_id: str) -> dict[str, Any]:
+        for record in store.read_json(f"{self.source.root}/collections.json"):
+            if normalise_id(str(record["collectionId"])) == collection_id:
+                return dict(record)
+        raise MissingUpstreamError("The collection is not in the listing", where=collection_id)
+
+
+@dataclass(frozen=True)
+class ReferencePointsStage:
+    """One collection's points, in the one schema of every source."""
+
+    source: LabelSource
+    code_version: str = "1"
+
+    def key(self, collection_id: str) -> str:
+        """Store key of the points."""
+        return self.source.points_key(collection_id)
+
+    def inputs(self, store: Store, collection_id: str) -> str:
+        """The label file's content and the listing's words on it."""
+        files = CollectionFileStage(self.source)
+        columns = self.source.config.columns.model_dump() if self._is_csv else None
+        return inputs_digest(
+            self, self._file(store, collection_id)["sha256"], files.row(store, collection_id), columns
+        )
+
+    @property
+    def _is_csv(self) -> bool:
+        return self.source.config is not None and self.source.config.source == "csv"
+
+    def _file(self, store: Store, collection_id: str) -> dict[str, Any]:
+        note = CollectionFileStage(self.source).file(store, collection_id)
+        if note is None:
+            raise MissingUpstreamError(
+                "The label file was never fetched",
+                where=collection_id,
+                fix="Materialize reference_collection for it first",
+            )
+        return note
+
+    def make(self, store: Store, collection_id: str, force: bool) -> Outcome:
+        """Read the file; good rows become points, bad ones go to quarantine with a reason."""
+        inputs = self.inputs(store, collection_id)
+        quarantine_key = f"{self.source.root}/quarantine/{collection_id}.parquet"
+        found = store.provenance(self.key(collection_id))
+        if found is not None and found.inputs == inputs and not force:
+            points = store.read_table(self.key(collection_id))
+            metadata = table_metadata(points)
+            return Outcome(found.content, inputs, metadata, _points_checks(points, None), True)
+        path = store.local_path(self._file(store, collection_id)["key"])
+        row = CollectionFileStage(self.source).row(store, collection_id)
+        if self._is_csv and self.source.config is not None:
+            result = csv_points.read_points(path, self.source.config.columns, row)
+        else:
+            result = worldcereal_points.read_points(path, row)
+        written = {
+            "inputs": inputs,
+            "code_version": self.code_version,
+            "simulated": bool(row["simulated"]),
+        }
+        store.write_table(quarantine_key, result.quarantine, QuarantinedRow, **written)
+        ref = store.write_table(self.key(collection_id), result.points, ReferencePoint, **written)
+        metadata = {
+            **table_metadata(result.points, ref),
+            "rows_read": result.rows_read,
+            "quarantined": result.quarantine.num_rows,
+            "quarantine_reasons": dg.MetadataValue.json(_reasons(result.quarantine)),
+            "features_listed": int(row["feature_count"]),
+        }
+        checks = _points_checks(result.points, result.quarantine)
+        return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report), *checks[1:]])
+
+
+def _points_checks(points: pa.Table, quarantine: pa.Table | None) -> list[CheckOutcome]:
+    unique = len(set(points["sample_id"].to_pylist())) == points.num_rows
+    refused = 0 if quarantine is None else quarantine.num_rows
+    return [
+        CheckOutcome("schema", True, f"{points.num_rows} rows as written"),
+        CheckOutcome("unique_sample_id", unique, f"{points.num_rows} points, ids unique: {unique}"),
+        CheckOutcome(
+            "some_rows_usable",
+            points.num_rows > 0 or refused == 0,
+            f"{points.num_rows} points, {refused} rows in quarantine",
+        ),
+    ]
+
+
+def _reasons(quarantine: pa.Table) -> dict[str, int]:
+    counts = quarantine["reason"].value_counts().to_pylist()
+    return {c["values"]: c["counts"] for c in counts}
+
+
+def build_worldcereal_assets(thresholds: Sequence[MinConfidence]) -> list[dg.AssetsDefinition]:
+    """The shared WorldCereal assets; a collection any task accepts becomes a partition."""
+    return [_worldcereal_collections(tuple(thresholds)), *_file_assets(WORLDCEREAL)]
+
+
+def _worldcereal_collections(thresholds: tuple[MinConfidence, ...]) -> dg.AssetsDefinition:
+    key = WORLDCEREAL.asset_key("collections")
+    stage = CollectionsStage(WORLDCEREAL)
+
+    @dg.asset(
+        key=key,
+        group_name="labels",
+        kinds={"http", "parquet"},
+        code_version=stage.code_version,
+        check_specs=check_specs(key, "schema"),
+        description="Every collection the RDM lists today, ids normalised. A collection that "
+        "meets a task's confidence thresholds becomes a partition.",
+    )
+    def collections(
+        context: dg.AssetExecutionContext, store: StoreResource, rdm: RdmClient
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        opened = store.open()
+
+        def work() -> Outcome:
+            outcome = stage.make(opened, rdm.open().list_collections())
+            table = opened.read_table(WORLDCEREAL.collections_key)
+            ids = {i for t in thresholds for i in accepted(table, t)["collection_id"].to_pylist()}
+            known = set(context.instance.get_dynamic_partitions(WORLDCEREAL.partitions))
+            new = sorted(ids - known)
+            context.instance.add_dynamic_partitions(WORLDCEREAL.partitions, new)
+            extra = {"accepted": len(ids), "new": dg.MetadataValue.json(new)}
+            return Outcome(
+                outcome.content, outcome.inputs, {**outcome.metadata, **extra}, outcome.checks
+            )
+
+        yield from emit(context, work, code_version=stage.code_version)
+
+    return collections
+
+
+def build_csv_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
+    """Assets of one task's own label file."""
+    assert source.config is not None
+    key = source.asset_key("collections")
+    stage = CollectionsStage(source)
+    config = source.config
+
+    @dg.asset(
+        key=key,
+        group_name="labels",
+        kinds={"csv", "parquet"},
+        code_version=stage.code_version,
+        check_specs=check_specs(key, "schema"),
+        description="The task's own label file, listed like any other collection.",
+    )
+    def collections(
+        context: dg.AssetExecutionContext, store: StoreResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        opened = store.open()
+
+        def work() -> Outcome:
+            outcome = _list_csv(opened, stage, config)
+            ids = opened.read_table(source.collections_key)["collection_id"].to_pylist()
+            context.instance.add_dynamic_partitions(source.partitions, ids)
+            return outcome
+
+        yield from emit(context, work, code_version=stage.code_version)
+
+    return [collections, *_file_assets(source)]
+
+
+def _label_file(config: LabelsConfig) -> Path:
+    path = Path(config.file or "")
+    if not config.file or not path.is_file():
+        raise LabelFileError(
+            "The label file does not exist", where=str(config.file), fix="Set labels.file"
+        )
+    return path
+
+
+def _list_csv(store: Store, stage: CollectionsStage, config: LabelsConfig) -> Outcome:
+    row = csv_points.csv_collection(_label_file(config))
+    table = pa.Table.from_pylist([row], schema=collections_table([]).schema)
+    inputs = inputs_digest(stage, row)
+    ref = store.write_table(
+        stage.source.collections_key,
+        table,
+        Collection,
+        inputs=inputs,
+        code_version=stage.code_version,
+        simulated=bool(row["simulated"]),
+    )
+    metadata = {**table_metadata(table, ref), "dagster/row_count": 1}
+    return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
+
+
+def _copy_csv(
+    store: Store, stage: CollectionFileStage, config: LabelsConfig, collection_id: str
+) -> Outcome:
+    path = _label_file(config)
+    digest = sha256_file(path)
+    key = f"{stage.source.root}/raw/{collection_id}/{digest[:16]}{path.suffix.lower()}"
+    inputs = stage.inputs(store, collection_id)
+    if not store.exists(key):
+        store.write_bytes(key, path.read_bytes())
+    note = {
+        "key": key,
+        "sha256": digest,
+        "size": path.stat().st_size,
+        "url": str(path),
+        "etag": None,
+        "inputs": inputs,
+    }
+    store.write_json(stage.record_key(collection_id), note)
+    check = CheckOutcome("file_complete", note["size"] > 0, f"{note['size']} bytes")
+    return Outcome(digest, inputs, {"sha256": digest, "bytes": note["size"]}, [check])
+
+
+def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
+    files, points = CollectionFileStage(source), ReferencePointsStage(source)
+    files_key, points_key = source.asset_key("reference_collection"), source.asset_key("reference_points")
+    csv_config = source.config if source.config and source.config.source == "csv" else None
+
+    @dg.asset(
+        key=files_key,
+        deps=[source.asset_key("collections")],
+        partitions_def=source.partitions_def,
+        backfill_policy=_BACKFILL,
+        group_name="labels",
+        kinds={"parquet"},
+        code_version=files.code_version,
+        output_required=False,
+        pool="rdm",
+        check_specs=check_specs(files_key, "file_complete"),
+        required_resource_keys=set() if csv_config else {"rdm"},
+        description="The full label file of a collection as published, with its sha256.",
+    )
+    def reference_collection(
+        context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource
+    ) -> Iterator[Any]:
+        opened = store.open()
+
+        def work(collection_id: str) -> Outcome:
+            if csv_config:
+                return _copy_csv(opened, files, csv_config, collection_id)
+            rdm: RdmClient = context.resources.rdm
+            return files.make(opened, rdm.open(), collection_id, config.force)
+
+        yield from emit_partitions(context, work, code_version=files.code_version)
+
+    @dg.asset(
+        key=points_key,
+        deps=[files_key],
+        partitions_def=source.partitions_def,
+        backfill_policy=dg.BackfillPolicy.multi_run(8),
+        group_name="labels",
+        kinds={"parquet"},
+        code_version=points.code_version,
+        output_required=False,
+        check_specs=check_specs(points_key, "schema", "unique_sample_id", "some_rows_usable"),
+        description="A collection's rows as points in the one schema of every source. Polygons "
+        "become a point inside them; bad rows go to quarantine with a reason.",
+    )
+    def reference_points(
+        context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource
+    ) -> Iterator[Any]:
+        opened = store.open()
+        yield from emit_partitions(
+            context,
+            lambda collection_id: points.make(opened, collection_id, config.force),
+            code_version=points.code_version,
+        )
+
+    return [reference_collection, reference_points]
+
