@@ -1,1 +1,1 @@
-"""See docs/architecture.md for what lives here."""
+"""Encoders: which architecture, from which weights, with proof of what was loaded."""
