@@ -1,1 +1,1 @@
-"""See docs/architecture.md for what lives here."""
+"""Which points are used: candidates, the sample per H3 cell, and its split."""

@@ -1,0 +1,237 @@
+"""The sample plan: which points of all collections are used, and in which split."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import h3
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from geofm_assets.core.errors import ConfigError, SchemaError
+from geofm_assets.core.hashing import keyed_hashes, table_digest
+from geofm_assets.sampling import quarantine as q
+from geofm_assets.sampling.ai2_hash import split_by_ai2_hash
+from geofm_assets.sampling.bottom_k import (
+    cell_order,
+    first_per_cell,
+    require_unique_samples,
+    run_starts,
+    value_ranks,
+)
+from geofm_assets.sampling.candidates import CANDIDATES_PER_PLACE, one_per_place
+from geofm_assets.sampling.config import SamplingConfig, SplitConfig
+from geofm_assets.sampling.leakage import BUFFER, SPLITS, min_split_distances
+from geofm_assets.sampling.schema import CANDIDATE, CELL, SAMPLED_POINT
+from geofm_assets.sampling.split import SplitResult, split_by_cell, split_class_counts
+
+_METRIC_MARGIN = 1.01
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """The sample of a task.
+
+    Attributes:
+        sample: SAMPLED_POINT rows.
+        cells: CELL rows, one a sampling cell.
+        quarantine: QUARANTINED_ROW rows that lost to a duplicate in another collection, sorted by
+            collection_id, source_row, reason.
+        report: how the split was made and what it came to, as JSON-encodable values.
+    """
+
+    sample: pa.Table
+    cells: pa.Table
+    quarantine: pa.Table
+    report: dict[str, Any]
+
+
+def make_plan(
+    tables: list[pa.Table],
+    sampling: SamplingConfig,
+    split: SplitConfig,
+    classes: tuple[str, ...],
+    window_extent_m: float,
+    prefer: tuple[int, int] | None = None,
+) -> SamplePlan:
+    """Merge the candidates of all collections, draw the sample and split it.
+
+    The order of `tables` and of their rows does not matter.
+
+    Args:
+        tables: CANDIDATE tables, one a collection.
+        sampling: the settings the candidates were made with.
+        split: how to divide the sample.
+        classes: class names by id.
+        window_extent_m: side of a window in metres.
+        prefer: (resolution, salt) of an earlier plan, kept if it still serves, so that points
+            already placed do not move when data is added. The plan then depends on history;
+            None makes it a function of the data alone.
+
+    Raises:
+        SplitError: no split serves; says what lacked.
+        DuplicateSampleError: two rows share collection and `sample_id`.
+        SchemaError: a table is not CANDIDATE, or was made with other settings.
+        ConfigError: `window_extent_m` is not positive.
+    """
+    if not window_extent_m > 0:
+        raise ConfigError("A window has a positive size", where=f"{window_extent_m=}")
+    merged = pa.concat_tables([CANDIDATE.empty_table(), *(_checked(t) for t in tables)])
+    require_unique_samples(merged, ("collection_id", "sample_id"))
+    _require_settings(merged, sampling, classes)
+    drawn, quarantine = draw(merged, sampling.per_cell)
+    promised = promised_distance_m(split, window_extent_m)
+    if split.by == "ai2_hash":
+        result = split_by_ai2_hash(drawn, classes)
+    else:
+        result = split_by_cell(drawn, split, classes, promised, prefer)
+    sample = pa.Table.from_arrays(
+        [*drawn.columns, pa.array(result.unit, pa.string()), pa.array(result.split, pa.string())],
+        schema=SAMPLED_POINT,
+    ).combine_chunks()
+    report = _report(sample, result, split, classes, promised)
+    report |= {"candidates": merged.num_rows, "duplicates": quarantine.num_rows}
+    return SamplePlan(sample, cells_table(sample), quarantine, report)
+
+
+def draw(merged: pa.Table, per_cell: int) -> tuple[pa.Table, pa.Table]:
+    """The sample of a merge of candidates: bottom-k per cell, duplicates taken out.
+
+    Of points at one place and date the lowest by (hash, sample_id, collection_id) stays. Of
+    points sharing a `sample_id` the one of the first collection by name stays.
+
+    Args:
+        merged: CANDIDATE rows of any number of collections.
+        per_cell: at most this many a cell.
+
+    Returns:
+        The sample, sorted as CANDIDATE, and the duplicates as QUARANTINED_ROW rows.
+    """
+    ties = ("sample_id", "collection_id")
+    places, repeats = one_per_place(merged)
+    order = cell_order(places, places["sample_key"].to_numpy(), ties)
+    rows = places.take(pa.array(first_per_cell(places, order, CANDIDATES_PER_PLACE * per_cell)))
+    rows, twice = _one_per_sample(rows)
+    order = cell_order(rows, rows["sample_key"].to_numpy(), ties)
+    sample = rows.take(pa.array(first_per_cell(rows, order, per_cell))).combine_chunks()
+    return sample, q.merge_quarantines([repeats, twice])
+
+
+def cells_table(sample: pa.Table) -> pa.Table:
+    """One CELL row per sampling cell of a SAMPLED_POINT table sorted by cell."""
+    rows = []
+    starts = run_starts(value_ranks(sample["h3_cell"]))
+    for start, stop in zip(starts, [*starts[1:], sample.num_rows], strict=True):
+        part = sample.slice(start, stop - start)
+        counts = {v["values"]: v["counts"] for v in pc.value_counts(part["split"]).to_pylist()}
+        named = {v["values"]: v["counts"] for v in pc.value_counts(part["class_name"]).to_pylist()}
+        rows.append(
+            {
+                "h3_cell": part["h3_cell"][0].as_py(),
+                "points": part.num_rows,
+                "digest": table_digest(part),
+                **{name: counts.get(name, 0) for name in (*SPLITS, BUFFER)},
+                "class_counts": json.dumps(named, sort_keys=True, ensure_ascii=False),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=CELL)
+
+
+def promised_distance_m(split: SplitConfig, window_extent_m: float) -> float:
+    """Metres kept between points of different splits.
+
+    Windows are squares of side e on one UTM grid, whose corners reach e/sqrt(2): points at least
+    sqrt(2) e apart on the map have disjoint windows. One per cent is added for what separates the
+    map from the sphere: the ellipsoid (0.6 %) and the UTM scale (0.1 %). A larger
+    `min_distance_m` is kept, a smaller one would let windows overlap and is not.
+    """
+    if split.by == "ai2_hash":
+        return 0.0
+    return max(split.min_distance_m or 0.0, math.sqrt(2) * window_extent_m * _METRIC_MARGIN)
+
+
+def _one_per_sample(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Keep one row per `sample_id`: of the first collection by name; the rest to quarantine."""
+    names = ("h3_cell", "collection_id", "sample_id")
+    ranks = [value_ranks(rows[n]) for n in names]
+    order = np.lexsort(ranks)
+    starts = run_starts(ranks[-1][order]) if rows.num_rows else np.array([], dtype=np.int64)
+    first = np.zeros(rows.num_rows, dtype=bool)
+    first[starts] = True
+    winner = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
+    detail = pc.binary_join_element_wise(
+        "sample_id is also that of ", q.describe_rows(rows, winner[~first]), ", which was kept", ""
+    )
+    losers = q.quarantined(rows.take(pa.array(order[~first])), q.DUPLICATE_SAMPLE_ID, detail)
+    return rows.take(pa.array(order[first])), losers
+
+
+def _report(
+    sample: pa.Table,
+    result: SplitResult,
+    split: SplitConfig,
+    classes: tuple[str, ...],
+    promised: float,
+) -> dict[str, Any]:
+    counts = split_class_counts(sample, result.split, len(classes))
+    totals = counts.sum(axis=1)
+    lon, lat = sample["lon"].to_numpy(), sample["lat"].to_numpy()
+    absent = [name for i, name in enumerate(classes) if counts[:, i].sum() == 0]
+    wanted = {"train": 0.875, "val": 0.125, "test": 0.0}
+    note = result.report["note"]
+    if absent:
+        note = f"{note} No point is of class {', '.join(absent)}.".strip()
+    return {
+        "by": split.by,
+        **result.report,
+        "seed": split.seed,
+        "tolerance_asked": split.tolerance if split.by == "h3_cell" else None,
+        "fractions_wanted": split.fractions.model_dump() if split.by == "h3_cell" else wanted,
+        "fractions_got": {
+            s: round(int(n) / int(totals.sum()), 6) for s, n in zip(SPLITS, totals, strict=True)
+        },
+        "points": sample.num_rows,
+        "points_per_split": {s: int(n) for s, n in zip(SPLITS, totals, strict=True)},
+        "class_balance": {
+            s: {name: int(n) for name, n in zip(classes, row, strict=True)}
+            for s, row in zip(SPLITS, counts, strict=True)
+        },
+        "absent_classes": absent,
+        "cells": len(pc.unique(sample["h3_cell"])),
+        "min_distance_m": min_split_distances(lon, lat, result.split),
+        "min_distance_promised_m": promised,
+        "buffered": int((result.split == BUFFER).sum()),
+        "note": note,
+    }
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    if table.schema.remove_metadata() != CANDIDATE.remove_metadata():
+        raise SchemaError(
+            f"Not a table of candidates: its columns are {table.schema.names}", where="make_plan"
+        )
+    return table.replace_schema_metadata(None)
+
+
+def _require_settings(merged: pa.Table, sampling: SamplingConfig, classes: tuple[str, ...]) -> None:
+    """Candidates drawn with other settings cannot be merged."""
+    fix = "Make the candidates of this collection again with the task's settings"
+    by_collection = merged["collection_id"]
+
+    def refuse(wrong: np.ndarray, what: str) -> None:
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise SchemaError(what, where=f"candidates of {by_collection[row]}", fix=fix)
+
+    keys = keyed_hashes(merged["sample_id"].to_pylist(), sampling.seed)
+    refuse(keys != merged["sample_key"].to_numpy(), f"Not ranked by seed {sampling.seed}")
+    cells = merged["h3_cell"].to_pylist()
+    wrong = np.array([h3.get_resolution(c) != sampling.h3_resolution for c in cells], dtype=bool)
+    refuse(wrong, f"Not in H3 cells of resolution {sampling.h3_resolution}")
+    ids = merged["class_id"].to_numpy()
+    known = (ids >= 0) & (ids < len(classes))
+    names = np.array(classes, dtype=object)[np.where(known, ids, 0)]
+    given = np.array(merged["class_name"].to_pylist(), dtype=object)
+    refuse(~known | (names != given), f"Classes are not {', '.join(classes)}")
