@@ -16,6 +16,7 @@ import pyarrow as pa
 from dagster import AssetExecutionContext
 
 from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.progress import notify
 from geofm_assets.core.schema import ValidationReport
 from geofm_assets.core.store import TableRef
 
@@ -136,7 +137,7 @@ def require_checks(outcome: Outcome, what: str) -> None:
 
 def emit(
     context: AssetExecutionContext, work: Callable[[], Outcome], *, code_version: str
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Run an unpartitioned stage and report it, its checks included.
 
     Failed blocking checks are recorded before the step fails, so that the UI shows why.
@@ -164,7 +165,7 @@ def emit_partitions(
     work: Callable[[str], Outcome],
     *,
     code_version: str,
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Run a per-partition stage over the run's partitions and report each by itself.
 
     Args:
@@ -198,6 +199,7 @@ def emit_partitions(
             context.log_event(_materialization(context.asset_key, key, outcome, code_version))
         note = "unchanged" if outcome.skipped else "made"
         context.log.info(f"[{number}/{len(keys)}] {key}: {note}")
+        notify(number, len(keys), f"{key}: {note}")
     if failures:
         listed = "; ".join(f"{key}: {why}" for key, why in sorted(failures.items()))
         raise dg.Failure(

@@ -1,6 +1,8 @@
 """Progress a person can follow, without tying plain functions to a terminal or to Dagster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 Report = Callable[[int, int, str], None]
@@ -28,3 +30,21 @@ class Progress:
         """One step more is done."""
         self.done += 1
         self.report(self.done, self.total, note)
+
+
+_listener: ContextVar[Report] = ContextVar("geofm_progress", default=silent)
+
+
+@contextmanager
+def listening(report: Report) -> Iterator[None]:
+    """Send what `notify` is told to a listener, within this context."""
+    token = _listener.set(report)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def notify(done: int, total: int, note: str) -> None:
+    """Tell whoever listens in this context (the command line's progress bar)."""
+    _listener.get()(done, total, note)

@@ -5,7 +5,7 @@ import dagster as dg
 from geofm_assets.core.store import Store
 
 
-class StoreResource(dg.ConfigurableResource):
+class StoreResource(dg.ConfigurableResource[Store]):
     """Where every artifact lies; see docs/store.md.
 
     Attributes:

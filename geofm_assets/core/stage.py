@@ -49,7 +49,9 @@ def content_of(store: Store, key: str) -> str:
     found = store.provenance(key)
     if found is None:
         raise MissingUpstreamError(
-            "An upstream artifact does not exist", where=key, fix="Materialize the asset above first"
+            "An upstream artifact does not exist",
+            where=key,
+            fix="Materialize the asset above first",
         )
     return found.content
 

@@ -204,7 +204,6 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         key("baseline_scores"),
         key("score_table"),
     )
-    settled = dg.AutomationCondition.any_deps_updated() & ~dg.AutomationCondition.any_deps_in_progress()
 
     @dg.asset(
         key=scores_key,
@@ -253,7 +252,6 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         group_name=task.name,
         kinds={"parquet"},
         code_version=table_stage.code_version,
-        automation_condition=settled & ~dg.AutomationCondition.in_progress(),
         check_specs=check_specs(table_key, "schema"),
         description="Every experiment beside the baselines.",
     )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-
 import pyarrow.compute as pc
 
 from geofm_assets.core.assets import (
@@ -163,7 +162,7 @@ class RastersStage:
         return WindowGroupStage(self.task.sampling, self.task.windows).key(cell)
 
     def make(self, store: Store, cell: str, force: bool, log: Any = None) -> Outcome:
-        """rslearn's prepare, ingest and materialize for the cell, then stock-taking."""
+        """Rslearn's prepare, ingest and materialize for the cell, then stock-taking."""
         content_of(store, self._windows_key(cell))
         inputs = self.inputs(store, cell)
         found = store.provenance(self.key(cell))
@@ -182,7 +181,9 @@ class RastersStage:
                 "code_version": self.code_version,
                 "simulated": imagery_record(store, self.task.name)["simulated"],
             }
-            store.write_table(f"{self.folder(cell)}/refused.parquet", refused, RefusedWindow, **written)
+            store.write_table(
+                f"{self.folder(cell)}/refused.parquet", refused, RefusedWindow, **written
+            )
             store.write_table(f"{self.folder(cell)}/bands.parquet", bands, BandStats, **written)
             ref = store.write_table(self.key(cell), rasters, Raster, **written)
             content, schema = ref.provenance.content, schema_check(ref.report)
@@ -343,5 +344,3 @@ def build_imagery_assets(task: ImageryTask) -> list[dg.AssetsDefinition]:
         )
 
     return [dataset_config, rasters, chips]
-
-

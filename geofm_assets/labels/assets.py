@@ -217,7 +217,10 @@ class ReferencePointsStage:
         files = CollectionFileStage(self.source)
         columns = self.source.config.columns.model_dump() if self._is_csv else None
         return inputs_digest(
-            self, self._file(store, collection_id)["sha256"], files.row(store, collection_id), columns
+            self,
+            self._file(store, collection_id)["sha256"],
+            files.row(store, collection_id),
+            columns,
         )
 
     @property
@@ -264,7 +267,9 @@ class ReferencePointsStage:
             "features_listed": int(row["feature_count"]),
         }
         checks = _points_checks(result.points, result.quarantine)
-        return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report), *checks[1:]])
+        return Outcome(
+            ref.provenance.content, inputs, metadata, [schema_check(ref.report), *checks[1:]]
+        )
 
 
 def _points_checks(points: pa.Table, quarantine: pa.Table | None) -> list[CheckOutcome]:
@@ -406,7 +411,10 @@ def _copy_csv(
 
 def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
     files, points = CollectionFileStage(source), ReferencePointsStage(source)
-    files_key, points_key = source.asset_key("reference_collection"), source.asset_key("reference_points")
+    files_key, points_key = (
+        source.asset_key("reference_collection"),
+        source.asset_key("reference_points"),
+    )
     csv_config = source.config if source.config and source.config.source == "csv" else None
 
     @dg.asset(
@@ -460,4 +468,3 @@ def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
         )
 
     return [reference_collection, reference_points]
-

@@ -116,7 +116,10 @@ class CandidatesStage:
             **written,
         )
         ref = store.write_table(self.key(collection_id), result.table, Candidate, **written)
-        metadata = {**table_metadata(result.table, ref), "counts": dg.MetadataValue.json(result.counts)}
+        metadata = {
+            **table_metadata(result.table, ref),
+            "counts": dg.MetadataValue.json(result.counts),
+        }
         return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
 
 
@@ -318,15 +321,12 @@ def build_sampling_assets(task: SamplingTask) -> list[dg.AssetsDefinition]:
             code_version=candidates_stage.code_version,
         )
 
-    settled = dg.AutomationCondition.any_deps_updated() & ~dg.AutomationCondition.any_deps_in_progress()
-
     @dg.asset(
         key=plan_key,
         deps=[candidates_key],
         group_name=task.name,
         kinds={"parquet"},
         code_version=plan_stage.code_version,
-        automation_condition=settled & ~dg.AutomationCondition.in_progress(),
         check_specs=check_specs(plan_key, "schema", "split_distance"),
         description="The sample of all accepted collections, its train/val/test split by whole "
         "H3 cells or blocks, and a digest per cell that says which cells really changed.",

@@ -1,1 +1,5 @@
-"""See docs/architecture.md for what lives here."""
+"""One folder with one defs.yaml a task, and the component that turns it into assets."""
+
+from geofm_assets.tasks.component import FineTuneTask
+
+__all__ = ["FineTuneTask"]

@@ -18,7 +18,7 @@ from geofm_assets.core.assets import (
     schema_check,
     table_metadata,
 )
-from geofm_assets.core.progress import Report
+from geofm_assets.core.progress import Report, notify
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import Store
@@ -303,7 +303,9 @@ class PredictionsStage:
             raise MissingUpstreamError(
                 "The experiment has no checkpoint", where=experiment, fix="Materialize checkpoint"
             )
-        return inputs_digest(self, note["model_id"], content_of(store, ManifestStage(self.task).key()))
+        return inputs_digest(
+            self, note["model_id"], content_of(store, ManifestStage(self.task).key())
+        )
 
     def make(self, store: Store, experiment: str, force: bool) -> Outcome:
         """Predict every window of the manifest."""
@@ -346,7 +348,6 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
     key = task.imagery.sampling.asset_key
     manifest_key, checkpoint_key = key("split_manifest"), key("checkpoint")
     predictions_key = key("predictions")
-    settled = dg.AutomationCondition.any_deps_updated() & ~dg.AutomationCondition.any_deps_in_progress()
 
     @dg.asset(
         key=manifest_key,
@@ -354,7 +355,6 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         group_name=task.name,
         kinds={"parquet"},
         code_version=manifest_stage.code_version,
-        automation_condition=settled & ~dg.AutomationCondition.in_progress(),
         check_specs=check_specs(manifest_key, "schema", "leakage", "class_coverage"),
         description="Every window with its split and its place in the chips. Training depends "
         "on this table, not on the cells.",
@@ -393,6 +393,7 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
 
         def report(done: int, total: int, note: str) -> None:
             context.log.info(f"epoch {done}/{total} {note}")
+            notify(done, total, f"epoch {done} {note}")
 
         yield from emit_partitions(
             context,

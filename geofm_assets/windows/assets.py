@@ -59,9 +59,7 @@ class WindowGroupStage:
         else:
             points = store.read_table(FilteredPointsStage(self.task).key(cell))
             table = windows_for_points(points, self.windows)
-            write_window_group(
-                store.local_path(dataset_key(self.task.name)), cell, table, points
-            )
+            write_window_group(store.local_path(dataset_key(self.task.name)), cell, table, points)
             ref = store.write_table(
                 self.key(cell),
                 table,

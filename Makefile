@@ -1,0 +1,41 @@
+# Everything a person does here. `make demo` is the place to start.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STORE ?= store
+
+.PHONY: help install demo ui test lint clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## Make .venv with the pinned dependencies
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "Installing the pinned dependencies (several GB with torch, a few minutes) ..."
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: install  ## Sample world to score table, in under 5 minutes
+	$(BIN)/geofm demo --store $(STORE)
+
+ui: install  ## The Dagster UI on http://127.0.0.1:3000
+	$(BIN)/geofm ui --store $(STORE)
+
+test: install  ## Lint, types, layers, and all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+lint: install  ## Lint, types and layers only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## Remove the virtual environment and caches (the store is kept)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,212 @@
+"""`geofm`: the command line, a thin layer over the platform."""
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import dagster as dg
+import typer
+from rich.console import Console
+
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
+from geofm_assets.core.errors import GeofmError  # noqa: E402
+from geofm_assets.core.settings import Settings, load_settings  # noqa: E402
+from geofm_assets.core.store import Store  # noqa: E402
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a label file to a metric: every artifact a Dagster asset.",
+)
+console = Console()
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Folder or URL of the store [env: GEOFM_STORE].")
+]
+TaskArgument = Annotated[str, typer.Argument(help="Name of a task, e.g. worldcereal_cropland.")]
+
+
+@app.command()
+def demo(
+    store: StoreOption = None,
+    task: Annotated[str, typer.Option(help="Task to run.")] = "worldcereal_cropland",
+    preset: Annotated[str, typer.Option(help="Size of the sample world.")] = "demo",
+) -> None:
+    """Build the sample world (SIMULATED) and run a whole task on it with one small experiment."""
+    from geofm_assets.sample_world.build import build
+
+    settings = load_settings(store, profile="demo")
+    console.print(f"Store: {settings.store}")
+    console.print("Building the sample world: a small SIMULATED Earth, the same every time.")
+    world = build(Store(settings.store).local_path("sample_world"), preset=preset)
+    settings = load_settings(
+        settings.store, profile="demo", rdm=str(world.mirror), scenes=str(world.scenes)
+    )
+    _drive(settings, task, [])
+    shown = f"--store {settings.store}" if store else ""
+    console.print("\nNext:")
+    console.print(f"  geofm ui {shown}                     open the graph in the Dagster UI")
+    console.print(f"  geofm experiments {task} {shown}     see what else can be run")
+    console.print(f"  geofm run {task} {shown} --experiment NAME")
+
+
+@app.command()
+def run(
+    task: TaskArgument,
+    mirror: Annotated[
+        str | None, typer.Option(help="RDM mirror folder, or the RDM's base URL.")
+    ] = None,
+    scenes: Annotated[str | None, typer.Option(help="Folder of scenes with items.json.")] = None,
+    store: StoreOption = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Experiment to run; may be given again.")
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value for any key of the task file; may be given again."),
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="demo, local or production.")] = None,
+    force: Annotated[bool, typer.Option(help="Run the experiments again even if current.")] = False,
+) -> None:
+    """Bring a task up to date on your own data, doing only what has changed.
+
+    What you pass is remembered in the store: a later run or the UI needs only --store.
+    """
+    from geofm_assets.tasks.config import parse_override
+
+    settings = load_settings(store, rdm=mirror, scenes=scenes, profile=profile)
+    overrides = dict(settings.overrides)
+    given = dict(parse_override(text) for text in override or [])
+    overrides[task] = {**overrides.get(task, {}), **given}
+    settings = settings.model_copy(update={"overrides": overrides})
+    _drive(settings, task, experiment or [], force=force)
+
+
+def _drive(settings: Settings, task: str, experiments: list[str], *, force: bool = False) -> None:
+    from geofm_assets.platform.driver import Driver
+    from geofm_assets.platform.report import Reporter, print_scores
+
+    driver = Driver(settings, task, Reporter(console))
+    settings.remember()
+    if settings.overrides.get(task):
+        console.print(f"Settings changed from the task file: {settings.overrides[task]}")
+    grid = driver.file.grid()
+    chosen = experiments or [grid.default.name]
+    console.print(f"Experiment: {', '.join(chosen)}")
+    driver.run(chosen, force=force)
+    table = driver.store.read_table(f"tasks/{task}/scores.parquet")
+    console.print()
+    for split in ("val", "test"):
+        print_scores(console, table, split)
+    console.print(f"Store: {settings.store}")
+
+
+@app.command()
+def scores(
+    task: TaskArgument,
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    split: Annotated[str, typer.Option(help="Split of the table.")] = "test",
+) -> None:
+    """Print the scores of every experiment that has been run."""
+    from geofm_assets.platform.report import print_scores
+
+    opened = Store(load_settings(store).store)
+    key = f"tasks/{task}/scores.parquet"
+    if not opened.exists(key):
+        raise GeofmError(
+            "There are no scores yet", where=f"{opened.url}/{key}", fix=f"Run geofm run {task}"
+        )
+    table = opened.read_table(key)
+    if not as_json:
+        print_scores(console, table, split)
+        return
+    names = ["experiment", "split", "metric", "value", "low", "high", "n", "simulated"]
+    print(json.dumps(table.select(names).to_pylist(), indent=1))
+
+
+@app.command()
+def status(
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say for every stage of every task how much is made, current and missing."""
+    from geofm_assets.platform.status import print_status, task_status
+
+    settings = load_settings(store)
+    rows = task_status(settings)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        print_status(console, settings, rows)
+
+
+@app.command()
+def experiments(
+    task: TaskArgument,
+    store: StoreOption = None,
+    add: Annotated[
+        list[str] | None, typer.Option(help="Make a name a partition; may be given again.")
+    ] = None,
+) -> None:
+    """List the experiments of a task: those that can be run, and why others cannot."""
+    from geofm_assets.platform.status import print_experiments, register
+
+    settings = load_settings(store)
+    if add:
+        register(settings, task, add)
+    print_experiments(console, settings, task)
+
+
+@app.command("new-task")
+def new_task(
+    name: Annotated[str, typer.Argument(help="Name of the new task.")],
+    labels: Annotated[Path, typer.Option(help="CSV or GeoParquet with your labels.")],
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where to write it [default: the package's tasks].")
+    ] = None,
+) -> None:
+    """Write a task file for your own labels; the whole graph then runs on it unchanged."""
+    from geofm_assets.tasks.template import write_task
+
+    path = write_task(name, labels, folder)
+    console.print(f"Wrote {path}. Look it over: columns and classes were read from {labels}.")
+    if folder is not None:
+        console.print(f"Tell geofm where it is:  export GEOFM_TASKS={folder.resolve()}")
+    console.print(f"Then:  geofm run {name} --scenes DIR --store DIR")
+
+
+@app.command()
+def ui(
+    store: StoreOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+) -> None:
+    """Open the Dagster UI with its daemon on this machine."""
+    from geofm_assets.platform.instance import dagster_home
+    from geofm_assets.platform.status import register_all
+
+    settings = load_settings(store)
+    opened = Store(settings.store)
+    os.environ["DAGSTER_HOME"] = str(dagster_home(opened))
+    os.environ["GEOFM_STORE"] = settings.store
+    register_all(settings)
+    console.print(f"Dagster UI: http://{host}:{port}   (store {settings.store}; Ctrl-C ends it)")
+    command = ["dagster", "dev", "-m", "definitions", "-h", host, "-p", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+def main() -> NoReturn:
+    """Run the command line; our own errors end in one line, not a traceback."""
+    try:
+        app()
+    except GeofmError as error:
+        Console(stderr=True).print(f"[bold red]Error:[/bold red] {error}", highlight=False)
+        raise SystemExit(1) from error
+    raise SystemExit(0)

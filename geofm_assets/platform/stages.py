@@ -1,0 +1,124 @@
+"""A task's stages in order: what each is made for, and which of it is out of date.
+
+The command line, the status page and the sensors all ask here, so they agree.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import dagster as dg
+
+from geofm_assets.core.stage import MissingUpstreamError, Stage, is_current
+from geofm_assets.core.store import Store
+from geofm_assets.evaluation.assets import BaselinesStage, ScoresStage, ScoreTableStage
+from geofm_assets.imagery.assets import ChipsStage, DatasetStage, RastersStage
+from geofm_assets.imagery.resources import ImagerySource
+from geofm_assets.labels.assets import CollectionFileStage, ReferencePointsStage
+from geofm_assets.sampling.assets import (
+    CandidatesStage,
+    FilteredPointsStage,
+    PlanStage,
+    planned_cells,
+)
+from geofm_assets.training.assets import (
+    CheckpointStage,
+    ManifestStage,
+    PredictionsStage,
+    TrainingTask,
+)
+from geofm_assets.windows.assets import WindowGroupStage
+
+Axis = Literal["collections", "cells", "experiments", "none"]
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One stage as seen from outside.
+
+    Attributes:
+        key: its asset.
+        axis: what it is partitioned by.
+        partition_set: name of the dynamic partition set, empty if it has none.
+        current: whether a partition ("" if it has none) was made from today's inputs.
+    """
+
+    key: dg.AssetKey
+    axis: Axis
+    partition_set: str
+    current: Callable[[Store, str], bool]
+
+    @property
+    def name(self) -> str:
+        """Asset key as people write it."""
+        return self.key.to_user_string()
+
+    def is_current(self, store: Store, partition: str = "") -> bool:
+        """Whether a partition was made from today's inputs; False if an input is missing."""
+        try:
+            return self.current(store, partition)
+        except (MissingUpstreamError, FileNotFoundError):
+            return False
+
+    def stale(self, store: Store, partitions: list[str]) -> list[str]:
+        """Partitions that are missing or were made from other inputs."""
+        return [p for p in partitions if not self.is_current(store, p)]
+
+
+def task_stages(task: TrainingTask, source: ImagerySource) -> list[StageView]:
+    """Every stage of a task below the listing of collections, in the order of the data."""
+    sampling = task.imagery.sampling
+    labels = sampling.source
+    cells_set = sampling.cells.name or ""
+    experiments_set = task.partitions_def.name or ""
+    dataset = DatasetStage(task.imagery)
+    files = CollectionFileStage(labels)
+    chips = ChipsStage(task.imagery)
+    checkpoint = CheckpointStage(task)
+
+    def own(name: str) -> dg.AssetKey:
+        return sampling.asset_key(name)
+
+    def table(stage: Stage) -> Callable[[Store, str], bool]:
+        return lambda store, partition: is_current(store, stage, partition)
+
+    def collections(name: str, current: Callable[[Store, str], bool]) -> StageView:
+        key = own(name) if name == "candidates" else labels.asset_key(name)
+        return StageView(key, "collections", labels.partitions, current)
+
+    windows = WindowGroupStage(sampling, task.imagery.windows)
+    return [
+        collections("reference_collection", files.is_current),
+        collections("reference_points", table(ReferencePointsStage(labels))),
+        collections("candidates", table(CandidatesStage(sampling))),
+        StageView(own("sampling_plan"), "none", "", table(PlanStage(sampling))),
+        StageView(
+            own("dataset_config"), "none", "", lambda store, _: dataset.is_current(store, source)
+        ),
+        StageView(own("filtered_points"), "cells", cells_set, table(FilteredPointsStage(sampling))),
+        StageView(own("window_group"), "cells", cells_set, table(windows)),
+        StageView(own("rasters"), "cells", cells_set, table(RastersStage(task.imagery))),
+        StageView(own("chips"), "cells", cells_set, chips.is_current),
+        StageView(own("split_manifest"), "none", "", table(ManifestStage(task))),
+        StageView(own("checkpoint"), "experiments", experiments_set, checkpoint.is_current),
+        StageView(
+            own("predictions"), "experiments", experiments_set, table(PredictionsStage(task))
+        ),
+        StageView(own("eval_scores"), "experiments", experiments_set, table(ScoresStage(task))),
+        StageView(own("baseline_scores"), "none", "", table(BaselinesStage(task))),
+        StageView(own("score_table"), "none", "", table(ScoreTableStage(task))),
+    ]
+
+
+def wanted_partitions(view: StageView, task: TrainingTask, store: Store) -> list[str]:
+    """Partitions that should exist today: accepted collections, planned cells; sorted.
+
+    Experiments are a choice, not a duty, so none are wanted by themselves.
+    """
+    if view.axis == "collections":
+        thresholds = task.imagery.sampling.labels.min_confidence
+        table = task.imagery.sampling.source.accepted(store, thresholds)
+        return sorted(table["collection_id"].to_pylist())
+    if view.axis == "cells":
+        return planned_cells(store, task.name)
+    return [""] if view.axis == "none" else []

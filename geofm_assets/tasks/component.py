@@ -1,0 +1,100 @@
+"""The Dagster component that reads a task file and builds the task's assets."""
+
+import math
+from typing import Self
+
+import dagster as dg
+from pydantic import BaseModel
+
+from geofm_assets.core.settings import load_settings
+from geofm_assets.evaluation.assets import build_evaluation_assets
+from geofm_assets.imagery.assets import ImageryTask, build_imagery_assets
+from geofm_assets.labels.assets import build_csv_assets, label_source
+from geofm_assets.sampling.assets import SamplingTask, build_sampling_assets
+from geofm_assets.tasks.config import TaskConfig, TaskFile, load_task_file
+from geofm_assets.training.assets import TrainingTask, build_training_assets
+from geofm_assets.windows.assets import build_window_assets
+
+
+def training_task(config: TaskConfig) -> TrainingTask:
+    """A task's settings in the form its stages take them."""
+    # +1 pixel: a point lies anywhere in its pixel, and the window's corner is truncated
+    extent = (config.windows.size + 1) * config.windows.resolution * math.sqrt(2)
+    sampling = SamplingTask(
+        name=config.name,
+        source=label_source(config.name, config.labels),
+        labels=config.labels,
+        sampling=config.sampling,
+        split=config.split,
+        window_extent_m=extent,
+    )
+    imagery = ImageryTask(sampling, config.windows, config.imagery)
+    return TrainingTask(imagery, config.training, config.experiments, dict(config.encoders))
+
+
+def task_assets(config: TaskConfig) -> list[dg.AssetsDefinition]:
+    """Every asset of a task; the shared WorldCereal label assets are not among them."""
+    task = training_task(config)
+    own_labels = build_csv_assets(task.imagery.sampling.source) if _is_csv(config) else []
+    return [
+        *own_labels,
+        *build_sampling_assets(task.imagery.sampling),
+        *build_window_assets(task.imagery.sampling, config.windows),
+        *build_imagery_assets(task.imagery),
+        *build_training_assets(task),
+        *build_evaluation_assets(task),
+    ]
+
+
+def _is_csv(config: TaskConfig) -> bool:
+    return config.labels.source == "csv"
+
+
+def task_definitions(task: TaskFile) -> dg.Definitions:
+    """Assets, checks and jobs of one task."""
+    name = task.config.name
+    assets = task_assets(task.config)
+    cells = dg.AssetSelection.assets(
+        *(dg.AssetKey([name, a]) for a in ("filtered_points", "window_group", "rasters", "chips"))
+    )
+    experiments = dg.AssetSelection.assets(
+        *(dg.AssetKey([name, a]) for a in ("checkpoint", "predictions", "eval_scores"))
+    )
+    jobs = [
+        dg.define_asset_job(
+            f"{name}_cells",
+            selection=cells,
+            description="Points, windows, rasters and chips of H3 cells: launch a backfill here.",
+        ),
+        dg.define_asset_job(
+            f"{name}_training",
+            selection=experiments,
+            description="Checkpoint, predictions and scores of experiments.",
+        ),
+    ]
+    return dg.Definitions(assets=assets, jobs=jobs)
+
+
+class FineTuneTask(dg.Component):
+    """A fine-tuning task: from label collections to eval scores, as assets.
+
+    Its attributes are `TaskConfig`. What `geofm run --set` put into the store is applied on top.
+    """
+
+    def __init__(self, task: TaskFile) -> None:
+        self.task = task
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """Attributes of the task file."""
+        return TaskConfig
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """Read the file with the overrides the store remembers."""
+        path = context.path / "defs.yaml"
+        return cls(load_task_file(path, load_settings().task_overrides(context.path.name)))
+
+    def build_defs(self, context: dg.ComponentLoadContext | None = None) -> dg.Definitions:
+        """The task's definitions."""
+        return task_definitions(self.task)
