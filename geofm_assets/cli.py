@@ -210,3 +210,7 @@ def main() -> NoReturn:
         Console(stderr=True).print(f"[bold red]Error:[/bold red] {error}", highlight=False)
         raise SystemExit(1) from error
     raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()
