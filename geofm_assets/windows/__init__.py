@@ -1,1 +1,1 @@
-"""See docs/architecture.md for what lives here."""
+"""From a sampled point to an rslearn window with its label layer."""

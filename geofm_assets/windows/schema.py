@@ -1,0 +1,86 @@
+"""The table of windows."""
+
+from typing import Annotated
+
+import pandas as pd
+import pandera.pandas as pp
+import pyarrow as pa
+
+from geofm_assets.core.schema import TableModel
+
+WINDOW = pa.schema(
+    [
+        ("window_name", pa.string()),
+        ("sample_id", pa.string()),
+        ("collection_id", pa.string()),
+        ("h3_cell", pa.string()),
+        ("split", pa.string()),
+        ("class_id", pa.int16()),
+        ("class_name", pa.string()),
+        ("crs", pa.string()),
+        ("resolution", pa.float64()),
+        ("col_min", pa.int64()),
+        ("row_min", pa.int64()),
+        ("col_max", pa.int64()),
+        ("row_max", pa.int64()),
+        ("time_start", pa.timestamp("us", "UTC")),
+        ("time_end", pa.timestamp("us", "UTC")),
+        ("valid_time", pa.date32()),
+        ("lon", pa.float64()),
+        ("lat", pa.float64()),
+        ("simulated", pa.bool_()),
+    ]
+)
+"""Bounds are pixel coordinates of the grid of `crs` at `resolution`, rows growing southward:
+x = col * resolution, y = -row * resolution. Sorted by window_name."""
+
+_String = Annotated[pd.ArrowDtype, pa.string()]
+_Int = Annotated[pd.ArrowDtype, pa.int64()]
+_Float = Annotated[pd.ArrowDtype, pa.float64()]
+_Time = Annotated[pd.ArrowDtype, pa.timestamp("us", "UTC")]
+
+
+class Window(TableModel):
+    """One window: a square of pixels and a time range about a labelled point."""
+
+    window_name: _String = pp.Field(unique=True, str_length={"min_value": 1})
+    sample_id: _String = pp.Field(unique=True)
+    collection_id: _String
+    h3_cell: _String = pp.Field(str_matches=r"^[0-9a-f]{15}$")
+    split: _String = pp.Field(isin=["train", "val", "test"])
+    class_id: Annotated[pd.ArrowDtype, pa.int16()] = pp.Field(ge=0)
+    class_name: _String = pp.Field(str_length={"min_value": 1})
+    crs: _String = pp.Field(str_matches=r"^EPSG:32[67](0[1-9]|[1-5][0-9]|60)$")
+    resolution: _Float = pp.Field(gt=0)
+    col_min: _Int
+    row_min: _Int
+    col_max: _Int
+    row_max: _Int
+    time_start: _Time
+    time_end: _Time
+    valid_time: Annotated[pd.ArrowDtype, pa.date32()]
+    lon: _Float = pp.Field(ge=-180, le=180)
+    lat: _Float = pp.Field(ge=-80, le=84)
+    simulated: Annotated[pd.ArrowDtype, pa.bool_()]
+
+    @pp.dataframe_check(name="windows are squares of one size")
+    @classmethod
+    def _square(cls, frame: pd.DataFrame) -> pd.Series:
+        """Width and height are the same, positive, for every window of the table."""
+        width = frame["col_max"] - frame["col_min"]
+        height = frame["row_max"] - frame["row_min"]
+        first = int(width.iloc[0]) if len(frame) else 0
+        return (width > 0) & (width == height) & (width == first)
+
+    @pp.dataframe_check(name="the time range is in order")
+    @classmethod
+    def _time_in_order(cls, frame: pd.DataFrame) -> pd.Series:
+        """A window ends after it starts."""
+        return frame["time_start"] < frame["time_end"]
+
+    @pp.dataframe_check(name="sorted by window_name")
+    @classmethod
+    def _sorted(cls, frame: pd.DataFrame) -> bool:
+        """Rows are in the documented order."""
+        names = frame["window_name"].to_list()
+        return names == sorted(names)
