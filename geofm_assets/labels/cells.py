@@ -1,0 +1,58 @@
+"""H3 cells of many points at once."""
+
+import h3
+import h3.api.numpy_int as h3_int
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+H3_SOURCE_RESOLUTION = 3
+"""Resolution of WorldCereal's `h3_l3_cell` column (cells of about 12,400 km2 on average)."""
+
+
+def cell_ids(lon: np.ndarray, lat: np.ndarray, resolution: int) -> np.ndarray:
+    """H3 cells as uint64, shape (n,); 0 where a coordinate is not finite or out of range.
+
+    Args:
+        lon: degrees EPSG:4326, float64, shape (n,).
+        lat: degrees EPSG:4326, float64, shape (n,).
+        resolution: H3 resolution, 0-15.
+    """
+    cells = np.zeros(len(lon), dtype=np.uint64)
+    good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90) & (np.abs(lon) <= 180)
+    to_cell = h3_int.latlng_to_cell
+    pairs = zip(lat[good].tolist(), lon[good].tolist(), strict=True)
+    cells[good] = np.fromiter(
+        (to_cell(y, x, resolution) for y, x in pairs), np.uint64, int(good.sum())
+    )
+    return cells
+
+
+def cell_strings(cells: np.ndarray) -> pa.Array:
+    """H3 indexes as the usual 15-digit hex strings; null for 0."""
+    unique, inverse = np.unique(cells, return_inverse=True)
+    names = pa.array([format(c, "x") if c else None for c in unique.tolist()], pa.string())
+    return names.take(pa.array(inverse.astype(np.int32)))
+
+
+def parse_cells(column: pa.Array) -> np.ndarray:
+    """H3 indexes from hex strings (or integers) as uint64; 0 where null or not a cell."""
+    if pa.types.is_integer(column.type):
+        return np.asarray(pc.fill_null(column.cast(pa.uint64(), safe=False), 0))
+    encoded = column.cast(pa.string()).dictionary_encode()
+    values = [_cell_or_zero(text) for text in encoded.dictionary.to_pylist()]
+    lookup = np.array([*values, 0], dtype=np.uint64)
+    return lookup[np.asarray(pc.fill_null(encoded.indices, len(values)))]
+
+
+def near_cells(one: np.ndarray, other: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Whether two cells are equal or share an edge, for the rows asked for; bool, shape (n,)."""
+    near = np.zeros(len(one), dtype=bool)
+    for row in np.flatnonzero(asked & (one != 0) & (other != 0)).tolist():
+        a, b = int(one[row]), int(other[row])
+        near[row] = a == b or h3_int.are_neighbor_cells(a, b)
+    return near
+
+
+def _cell_or_zero(text: str | None) -> int:
+    return h3.str_to_int(text) if text and h3.is_valid_cell(text) else 0
