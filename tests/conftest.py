@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -86,9 +86,14 @@ def schema_check(report: ValidationReport, name: str = "schema") -> CheckOutcome
     )
 
 
-def check_specs(asset: dg.AssetKey, *names: str) -> list[dg.AssetCheckSpec]:
-    """Blocking check specs of an asset, by name."""
-    return [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in names]
+def check_specs(
+    asset: dg.AssetKey, *names: str, partitions_def: dg.PartitionsDefinition[str] | None = None
+) -> list[dg.AssetCheckSpec]:
+    """Blocking check specs of an asset, by name; per partition where the asset has any."""
+    return [
+        dg.AssetCheckSpec(name, asset=asset, blocking=True, partitions_def=partitions_def)
+        for name in names
+    ]
 
 
 def table_metadata(table: pa.Table, ref: TableRef | None = None, url: str = "") -> dict[str, Any]:

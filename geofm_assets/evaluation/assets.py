@@ -214,7 +214,7 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         kinds={"parquet"},
         code_version=scores_stage.code_version,
         output_required=False,
-        check_specs=check_specs(scores_key, "schema"),
+        check_specs=check_specs(scores_key, "schema", partitions_def=task.partitions_def),
         description="Accuracy, macro-F1 and per-class precision, recall and F1 of an experiment, "
         "per split, each with a bootstrap interval.",
     )

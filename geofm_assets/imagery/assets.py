@@ -303,7 +303,9 @@ def build_imagery_assets(task: ImageryTask) -> list[dg.AssetsDefinition]:
         code_version=rasters_stage.code_version,
         output_required=False,
         pool="imagery",
-        check_specs=check_specs(rasters_key, "schema", "band_contract"),
+        check_specs=check_specs(
+            rasters_key, "schema", "band_contract", partitions_def=task.sampling.cells
+        ),
         description="Monthly Sentinel-2 and Sentinel-1 mosaics of the cell's windows, oldest "
         "month first, by rslearn's prepare, ingest and materialize.",
     )
@@ -329,7 +331,7 @@ def build_imagery_assets(task: ImageryTask) -> list[dg.AssetsDefinition]:
         kinds={"numpy"},
         code_version=chips_stage.code_version,
         output_required=False,
-        check_specs=check_specs(chips_key, "files_verified"),
+        check_specs=check_specs(chips_key, "files_verified", partitions_def=task.sampling.cells),
         description="The cell's rasters packed for training: a few memory-mappable arrays with "
         "real timestamps and missing-month masks (docs/chips.md).",
     )

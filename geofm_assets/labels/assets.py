@@ -427,7 +427,7 @@ def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
         code_version=files.code_version,
         output_required=False,
         pool="rdm",
-        check_specs=check_specs(files_key, "file_complete"),
+        check_specs=check_specs(files_key, "file_complete", partitions_def=source.partitions_def),
         required_resource_keys=set() if csv_config else {"rdm"},
         description="The full label file of a collection as published, with its sha256.",
     )
@@ -453,7 +453,13 @@ def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
         kinds={"parquet"},
         code_version=points.code_version,
         output_required=False,
-        check_specs=check_specs(points_key, "schema", "unique_sample_id", "some_rows_usable"),
+        check_specs=check_specs(
+            points_key,
+            "schema",
+            "unique_sample_id",
+            "some_rows_usable",
+            partitions_def=source.partitions_def,
+        ),
         description="A collection's rows as points in the one schema of every source. Polygons "
         "become a point inside them; bad rows go to quarantine with a reason.",
     )

@@ -307,7 +307,9 @@ def build_sampling_assets(task: SamplingTask) -> list[dg.AssetsDefinition]:
         kinds={"parquet"},
         code_version=candidates_stage.code_version,
         output_required=False,
-        check_specs=check_specs(candidates_key, "schema"),
+        check_specs=check_specs(
+            candidates_key, "schema", partitions_def=task.source.partitions_def
+        ),
         description="Rows of one collection that could be in the sample: label rule applied, at "
         "most per_cell of each H3 cell by keyed hash. Small, and mergeable with the others.",
     )
@@ -354,7 +356,9 @@ def build_sampling_assets(task: SamplingTask) -> list[dg.AssetsDefinition]:
         kinds={"parquet"},
         code_version=points_stage.code_version,
         output_required=False,
-        check_specs=check_specs(points_key, "schema", "inside_cell", "at_most_per_cell"),
+        check_specs=check_specs(
+            points_key, "schema", "inside_cell", "at_most_per_cell", partitions_def=task.cells
+        ),
         description="The sampled points of one H3 cell, with class and split.",
     )
     def filtered_points(

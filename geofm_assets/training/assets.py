@@ -378,7 +378,7 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         output_required=False,
         pool="gpu",
         op_tags=GPU_TAGS,
-        check_specs=check_specs(checkpoint_key, "weights"),
+        check_specs=check_specs(checkpoint_key, "weights", partitions_def=task.partitions_def),
         description="A fine-tuned model per experiment, with proof of the weights it started "
         "from. To add an experiment, add a partition such as "
         "olmoearth_v1_2_nano-s2-ps4-ws8-t12.",
@@ -412,7 +412,9 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         output_required=False,
         pool="gpu",
         op_tags=GPU_TAGS,
-        check_specs=check_specs(predictions_key, "schema", "every_window"),
+        check_specs=check_specs(
+            predictions_key, "schema", "every_window", partitions_def=task.partitions_def
+        ),
         description="One row a window with its truth, probabilities, split, collection and cell: "
         "every metric is a query over these rows.",
     )

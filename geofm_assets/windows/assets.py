@@ -91,7 +91,7 @@ def build_window_assets(task: SamplingTask, windows: WindowsConfig) -> list[dg.A
         kinds={"rslearn"},
         code_version=stage.code_version,
         output_required=False,
-        check_specs=check_specs(key, "schema"),
+        check_specs=check_specs(key, "schema", partitions_def=task.cells),
         description="rslearn windows around the cell's points, with their label layer. The "
         "rslearn group is the cell.",
     )
