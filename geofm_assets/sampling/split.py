@@ -20,6 +20,7 @@ from geofm_assets.sampling.bottom_k import value_ranks
 from geofm_assets.sampling.candidates import h3_cells
 from geofm_assets.sampling.config import Fractions, SplitConfig
 from geofm_assets.sampling.leakage import BUFFER, SPLITS, hold_out_near
+from geofm_assets.sampling.split_refusal import NearestMiss, refusal
 
 SALTS = 64
 RELAXED = (0.10, 0.15)
@@ -38,23 +39,6 @@ class SplitResult:
     split: np.ndarray
     unit: np.ndarray
     report: dict[str, Any]
-
-
-@dataclass
-class _Best:
-    """The nearest miss so far, for the message if nothing fits."""
-
-    missing: list[tuple[str, str]] | None = None
-    deviation: float = 1.0
-    resolution: int = -1
-    salt: int = -1
-
-    def offer(
-        self, missing: list[tuple[str, str]], deviation: float, resolution: int, salt: int
-    ) -> None:
-        if self.missing is None or (len(missing), deviation) < (len(self.missing), self.deviation):
-            self.missing, self.deviation = missing, deviation
-            self.resolution, self.salt = resolution, salt
 
 
 @dataclass(frozen=True)
@@ -120,7 +104,7 @@ def split_by_cell(
     """
     present = present_classes(points, classes)
     base = h3.get_resolution(points["h3_cell"][0].as_py())
-    best = _Best()
+    best = NearestMiss()
     sizes: dict[int, int] = {}
     units: dict[int, _Units] = {}
     trials: dict[int, list[_Trial]] = {}
@@ -169,7 +153,7 @@ def split_by_cell(
             for trial in trials_at(resolution):
                 if (split := accept(trial, tolerance)) is not None:
                     return result(trial, tolerance, split)
-    raise _refusal(points.num_rows, config, sizes, best, distance_m, steps[-1])
+    raise refusal(points.num_rows, config, sizes, best, distance_m, steps[-1], SALTS)
 
 
 def present_classes(points: pa.Table, classes: tuple[str, ...]) -> np.ndarray:
@@ -207,7 +191,7 @@ def _trials(
     config: SplitConfig,
     classes: tuple[str, ...],
     present: np.ndarray,
-    best: _Best,
+    best: NearestMiss,
 ) -> Iterator[_Trial]:
     for salt in range(SALTS):
         numbers = units.splits(config.fractions, config.seed, salt)
@@ -272,40 +256,3 @@ def _report(
         "tolerance": tolerance,
         "note": " ".join(notes),
     }
-
-
-def _refusal(
-    rows: int,
-    config: SplitConfig,
-    sizes: dict[int, int],
-    best: _Best,
-    distance_m: float,
-    tolerance: float,
-) -> SplitError:
-    finest = max(sizes)
-    listed = ", ".join(f"{sizes[r]} at resolution {r}" for r in sorted(sizes))
-    if sizes[finest] < config.min_units:
-        return SplitError(
-            f"The {rows} points lie in too few places to be split: H3 cells with points are "
-            f"{listed}, and split.min_units asks for {config.min_units}",
-            where="sample",
-            fix="Add labels from other places, raise split.max_resolution, or lower "
-            "split.min_units",
-        )
-    where = f"sample; nearest miss at resolution {best.resolution}, salt {best.salt}"
-    if best.missing:
-        lacks = " and ".join(f"class {c!r} in {s}" for c, s in best.missing)
-        return SplitError(
-            f"No split has every class in train, val and test: the best of {SALTS} assignments "
-            f"a resolution still lacks {lacks} (H3 cells with points: {listed}; {distance_m:.0f} m "
-            "kept between splits)",
-            where=where,
-            fix="Add labels of that class from other places, raise sampling.per_cell or "
-            "split.max_resolution, or lower split.min_distance_m",
-        )
-    return SplitError(
-        f"No split is within {tolerance:g} of the fractions: the nearest is off by "
-        f"{best.deviation:.2f} (H3 cells with points: {listed})",
-        where=where,
-        fix="Add labels from other places, raise split.max_resolution, or ask for other fractions",
-    )
