@@ -27,15 +27,16 @@ class ColumnMap(_Section):
     """Which column of a label file holds what.
 
     Attributes:
-        lon: longitude, degrees EPSG:4326; null, with `lat` null, to take the geometry column.
+        lon: longitude, degrees EPSG:4326; null, with `lat` null, for the geometry column where the
+            file has one, else for columns called `lon` and `lat`.
         lat: latitude, degrees EPSG:4326.
         label: the label text.
         valid_time: the day the label holds for (ISO 8601, a date or a timestamp, UTC).
         sample_id: a unique id; null to derive one from the row's content.
     """
 
-    lon: str | None = "lon"
-    lat: str | None = "lat"
+    lon: str | None = None
+    lat: str | None = None
     label: str = "label"
     valid_time: str = "valid_time"
     sample_id: str | None = None

@@ -46,10 +46,13 @@ def locate(wkb: pa.Array, refusals: Refusals) -> Located:
     outside the globe are left in: `check_range` refuses them after swapped axes were looked for.
 
     Args:
-        wkb: binary or large_binary, WKB or EWKB in degrees, n values.
+        wkb: binary, plain or as an extension type; WKB or EWKB in degrees, n values.
         refusals: of this batch; added to.
     """
     size = len(wkb)
+    if isinstance(wkb, pa.ExtensionArray):  # geoarrow.wkb
+        wkb = wkb.storage
+    wkb = wkb.cast(pa.large_binary())
     missing = np.asarray(wkb.is_null())
     geometries = shapely.from_wkb(wkb.to_numpy(zero_copy_only=False), on_invalid="ignore")
     kinds = shapely.get_type_id(geometries)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from geofm_assets.core.errors import SourceUnavailableError
 
+Answer = TypeVar("Answer")
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MAX_WAIT_S = 60.0
 _MAX_RETRY_AFTER_S = 300.0
@@ -53,7 +55,7 @@ class Patience:
         asked = min(_MAX_RETRY_AFTER_S, error.wait_s or 0.0)
         self.sleep(max(own, asked))
 
-    def call[T](self, url: str, attempt_once: Callable[[], T]) -> T:
+    def call(self, url: str, attempt_once: Callable[[], Answer]) -> Answer:
         """Call until it succeeds.
 
         Raises:

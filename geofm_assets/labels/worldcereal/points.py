@@ -78,7 +78,7 @@ def _read_batch(
     refusals = Refusals(size)
     sample_ids = blank_to_null(batch.column("sample_id"))
     refusals.add(np.asarray(sample_ids.is_null()), why.MISSING_SAMPLE_ID, "sample_id is blank")
-    located = locate(_storage(batch.column(geometry)), refusals)
+    located = locate(batch.column(geometry), refusals)
     cells = cell_ids(located.lon, located.lat, H3_SOURCE_RESOLUTION)
     source = parse_cells(batch.column(SOURCE_CELL)) if SOURCE_CELL in batch.schema.names else None
     _refuse_swapped(located.lon, located.lat, cells, source, collection, refusals)
@@ -116,13 +116,6 @@ def _read_batch(
         batch, collection["collection_id"], first_row, sample_ids, geometry
     )
     return point_table(columns, keep), quarantine
-
-
-def _storage(column: pa.Array) -> pa.Array:
-    """WKB as plain binary, whatever extension type it was written with."""
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
-    return column.cast(pa.large_binary())
 
 
 def _refuse_swapped(
