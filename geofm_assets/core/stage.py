@@ -16,12 +16,16 @@ class MissingUpstreamError(GeofmError):
     """An artifact this one is made from does not exist yet."""
 
 
-class Stage(Protocol):
-    """One kind of artifact."""
+class Versioned(Protocol):
+    """Something whose code has a version."""
 
     @property
     def code_version(self) -> str:
-        """Version of the code that makes it; part of its inputs."""
+        """Version of the code; part of the inputs of what it makes."""
+
+
+class Stage(Versioned, Protocol):
+    """One kind of artifact."""
 
     def key(self, partition: str) -> str:
         """Store key of the artifact's main table."""
@@ -56,6 +60,6 @@ def content_of(store: Store, key: str) -> str:
     return found.content
 
 
-def inputs_digest(stage: Stage, *parts: object) -> str:
+def inputs_digest(stage: Versioned, *parts: object) -> str:
     """Digest of upstream contents and settings, the stage's code version included."""
     return json_digest([type(stage).__name__, stage.code_version, *parts])

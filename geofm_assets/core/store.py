@@ -12,7 +12,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +38,14 @@ class Provenance:
 
     inputs: str
     content: str
+    code_version: str
+    simulated: bool
+
+
+class MadeFrom(TypedDict):
+    """What `Store.write_table` is told of a table's making."""
+
+    inputs: str
     code_version: str
     simulated: bool
 

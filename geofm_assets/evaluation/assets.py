@@ -21,7 +21,7 @@ from geofm_assets.core.assets import (
 )
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.stage import content_of, inputs_digest
-from geofm_assets.core.store import Store
+from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.evaluation.baselines import baseline_predictions
 from geofm_assets.evaluation.plots import confusion_plot, score_plot
 from geofm_assets.evaluation.schema import Score
@@ -110,7 +110,7 @@ class BaselinesStage:
         )
         gathered = []
         for name in sorted(tables, key=lambda n: n == "baseline_logistic"):
-            written = {
+            written: MadeFrom = {
                 "inputs": inputs,
                 "code_version": self.code_version,
                 "simulated": bool(pc.any(tables[name]["simulated"]).as_py()),

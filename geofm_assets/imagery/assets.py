@@ -21,7 +21,7 @@ from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.stage import content_of, inputs_digest
-from geofm_assets.core.store import Store
+from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.imagery.chips import pack_cell, read_chips
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.contract import ContractReport, check_cell, check_source
@@ -113,7 +113,7 @@ class DatasetStage:
             folder, self.task.imagery, source.scenes if index else None, source.stac_url
         )
         report = check_source(source.scenes) if index else ContractReport.unchecked()
-        record = {
+        record: dict[str, Any] = {
             "inputs": inputs,
             "simulated": bool(index and index.simulated),
             "absent_bands": sorted(report.absent_bands),
@@ -176,7 +176,7 @@ class RastersStage:
         else:
             made = materialize_cell(store.local_path(dataset_key(self.task.name)), cell)
             rasters, bands, refused = made.rasters, made.bands, made.refused
-            written = {
+            written: MadeFrom = {
                 "inputs": inputs,
                 "code_version": self.code_version,
                 "simulated": imagery_record(store, self.task.name)["simulated"],

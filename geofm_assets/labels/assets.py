@@ -22,7 +22,7 @@ from geofm_assets.core.errors import LabelFileError
 from geofm_assets.core.hashing import sha256_file
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.stage import MissingUpstreamError, inputs_digest
-from geofm_assets.core.store import Store
+from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.config import LabelsConfig, MinConfidence
 from geofm_assets.labels.csv import points as csv_points
 from geofm_assets.labels.resources import RdmClient
@@ -215,7 +215,7 @@ class ReferencePointsStage:
     def inputs(self, store: Store, collection_id: str) -> str:
         """The label file's content and the listing's words on it."""
         files = CollectionFileStage(self.source)
-        columns = self.source.config.columns.model_dump() if self._is_csv else None
+        columns = self._csv.columns.model_dump() if self._csv else None
         return inputs_digest(
             self,
             self._file(store, collection_id)["sha256"],
@@ -224,8 +224,9 @@ class ReferencePointsStage:
         )
 
     @property
-    def _is_csv(self) -> bool:
-        return self.source.config is not None and self.source.config.source == "csv"
+    def _csv(self) -> LabelsConfig | None:
+        config = self.source.config
+        return config if config is not None and config.source == "csv" else None
 
     def _file(self, store: Store, collection_id: str) -> dict[str, Any]:
         note = CollectionFileStage(self.source).file(store, collection_id)
@@ -248,11 +249,11 @@ class ReferencePointsStage:
             return Outcome(found.content, inputs, metadata, _points_checks(points, None), True)
         path = store.local_path(self._file(store, collection_id)["key"])
         row = CollectionFileStage(self.source).row(store, collection_id)
-        if self._is_csv and self.source.config is not None:
-            result = csv_points.read_points(path, self.source.config.columns, row)
+        if self._csv:
+            result = csv_points.read_points(path, self._csv.columns, row)
         else:
             result = worldcereal_points.read_points(path, row)
-        written = {
+        written: MadeFrom = {
             "inputs": inputs,
             "code_version": self.code_version,
             "simulated": bool(row["simulated"]),
@@ -396,17 +397,18 @@ def _copy_csv(
     inputs = stage.inputs(store, collection_id)
     if not store.exists(key):
         store.write_bytes(key, path.read_bytes())
+    size = path.stat().st_size
     note = {
         "key": key,
         "sha256": digest,
-        "size": path.stat().st_size,
+        "size": size,
         "url": str(path),
         "etag": None,
         "inputs": inputs,
     }
     store.write_json(stage.record_key(collection_id), note)
-    check = CheckOutcome("file_complete", note["size"] > 0, f"{note['size']} bytes")
-    return Outcome(digest, inputs, {"sha256": digest, "bytes": note["size"]}, [check])
+    check = CheckOutcome("file_complete", size > 0, f"{size} bytes")
+    return Outcome(digest, inputs, {"sha256": digest, "bytes": size}, [check])
 
 
 def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:

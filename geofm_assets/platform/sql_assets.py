@@ -1,6 +1,6 @@
 """The SQL models of dbt_like_sql as Dagster assets, with column lineage and tests as checks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -40,7 +40,7 @@ _SOURCE_ASSETS = {
 _LABEL_ASSETS = {"collections", "reference_points"}
 
 
-def build_sql_assets(label_prefixes: dict[str, Sequence[str]]) -> list[dg.AssetsDefinition]:
+def build_sql_assets(label_prefixes: Mapping[str, Sequence[str]]) -> list[dg.AssetsDefinition]:
     """One asset a model.
 
     Args:
@@ -49,7 +49,7 @@ def build_sql_assets(label_prefixes: dict[str, Sequence[str]]) -> list[dg.Assets
     return [_sql_asset(model, label_prefixes) for model in load_models(models_folder())]
 
 
-def _source_keys(name: str, label_prefixes: dict[str, Sequence[str]]) -> list[dg.AssetKey]:
+def _source_keys(name: str, label_prefixes: Mapping[str, Sequence[str]]) -> list[dg.AssetKey]:
     asset = _SOURCE_ASSETS[name]
     keys = {
         dg.AssetKey([*(prefix if asset in _LABEL_ASSETS else [task]), asset])
@@ -63,7 +63,7 @@ def _model_key(model_name: str, layer: str) -> dg.AssetKey:
 
 
 def _lineage(
-    model: SqlModel, layers: dict[str, str], label_prefixes: dict[str, Sequence[str]]
+    model: SqlModel, layers: dict[str, str], label_prefixes: Mapping[str, Sequence[str]]
 ) -> dg.TableColumnLineage:
     deps: dict[str, list[dg.TableColumnDep]] = {}
     for column, upstream in model.column_lineage.items():
@@ -79,10 +79,10 @@ def _lineage(
     return dg.TableColumnLineage(deps_by_column=deps)
 
 
-def _sql_asset(model: SqlModel, label_prefixes: dict[str, Sequence[str]]) -> dg.AssetsDefinition:
+def _sql_asset(model: SqlModel, label_prefixes: Mapping[str, Sequence[str]]) -> dg.AssetsDefinition:
     layers = {m.name: m.layer for m in load_models(models_folder())}
     key = _model_key(model.name, model.layer)
-    deps = {
+    deps: set[dg.AssetKey] = {
         dep
         for upstream in model.upstreams
         for dep in (
@@ -97,7 +97,7 @@ def _sql_asset(model: SqlModel, label_prefixes: dict[str, Sequence[str]]) -> dg.
 
     @dg.asset(
         key=key,
-        deps=sorted(deps, key=lambda k: k.to_user_string()),
+        deps=sorted(deps),
         group_name="sql",
         kinds={"duckdb", "sql"},
         code_version=version,

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.errors import ExperimentError, GeofmError
 from geofm_assets.core.settings import Settings
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
@@ -17,7 +17,7 @@ from geofm_assets.platform.stages import StageView, task_stages, wanted_partitio
 from geofm_assets.tasks.component import training_task
 from geofm_assets.tasks.config import TaskFile
 from geofm_assets.training.assets import TrainingTask, experiments_partitions
-from geofm_assets.training.experiments import Experiment
+from geofm_assets.training.experiments import Experiment, impossible
 
 
 def _wanted(view: StageView, task: TrainingTask, store: Store) -> list[str]:
@@ -91,7 +91,16 @@ def register(settings: Settings, task: str, names: Sequence[str]) -> None:
     file = _task(settings, task)
     parsed = [Experiment.parse(name) for name in names]
     for experiment in parsed:
-        experiment.require_feasible(file.config.windows.size, file.config.imagery.months)
+        reason = impossible(
+            experiment,
+            materialized_size=file.config.windows.size,
+            months=file.config.imagery.months,
+            layers=file.config.imagery.modalities,
+        )
+        if reason is not None:
+            raise ExperimentError(
+                f"The experiment cannot be: {reason}", where=experiment.name, fix="Choose another"
+            )
     instance = open_instance(Store(settings.store))
     partition_set = experiments_partitions(task)
     known = set(instance.get_dynamic_partitions(partition_set))

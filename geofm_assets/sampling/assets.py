@@ -22,7 +22,7 @@ from geofm_assets.core.assets import (
 )
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
-from geofm_assets.core.store import Store
+from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.assets import LabelSource
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.rules import get_rule
@@ -108,7 +108,11 @@ class CandidatesStage:
         points = store.read_table(self.task.source.points_key(collection_id))
         simulated = bool(pc.any(points["simulated"]).as_py())
         result = make_candidates(points, get_rule(self.task.labels), self.task.sampling)
-        written = {"inputs": inputs, "code_version": self.code_version, "simulated": simulated}
+        written: MadeFrom = {
+            "inputs": inputs,
+            "code_version": self.code_version,
+            "simulated": simulated,
+        }
         store.write_table(
             f"tasks/{self.task.name}/quarantine/{collection_id}.parquet",
             result.quarantine,
@@ -175,7 +179,11 @@ class PlanStage:
             self.task.window_extent_m,
         )
         simulated = plan.sample.num_rows > 0 and bool(pc.any(plan.sample["simulated"]).as_py())
-        written = {"inputs": inputs, "code_version": self.code_version, "simulated": simulated}
+        written: MadeFrom = {
+            "inputs": inputs,
+            "code_version": self.code_version,
+            "simulated": simulated,
+        }
         quarantine_key = f"tasks/{self.task.name}/quarantine.parquet"
         store.write_table(quarantine_key, plan.quarantine, QuarantinedRow, **written)
         sample = store.write_table(self.sample_key, plan.sample, SampledPoint, **written)

@@ -63,6 +63,7 @@ class TaskConfig(BaseModel):
             materialized_size=self.windows.size,
             months=self.imagery.months,
             overridden=overridden,
+            layers=self.imagery.modalities,
         )
 
 
