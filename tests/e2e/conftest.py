@@ -1,0 +1,100 @@
+"""The command line as a person uses it: real processes, a real Dagster instance, a small world."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from geofm_assets.core.store import Store
+from geofm_assets.sample_world.build import SampleWorld, build
+
+TASK = "worldcereal_cropland"
+EXPERIMENT = "olmoearth_v1_2_nano-s1_s2-ps4-ws8-t6"
+# A task cut down to what two cores do in seconds; every stage is still there.
+SMALL = (
+    "windows.size=8",
+    "imagery.months=6",
+    "training.epochs=2",
+    "experiments.timesteps=[1, 6]",
+    "experiments.window_size=[1, 4, 8]",
+    "split.tolerance=0.15",
+)
+
+
+@dataclass
+class Geofm:
+    """Runs `geofm` on one store."""
+
+    store: Path
+    environment: dict[str, str]
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "geofm_assets.cli", *arguments, "--store", str(self.store)]
+
+    def __call__(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        if ok:
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done
+
+    def run(self, world: SampleWorld, *more: str, ok: bool = True):
+        return self("run", TASK, *self.inputs(world), *more, ok=ok)
+
+    @staticmethod
+    def inputs(world: SampleWorld) -> list[str]:
+        sets = [part for item in SMALL for part in ("--set", item)]
+        places = ["--mirror", str(world.mirror), "--scenes", str(world.scenes)]
+        return [*places, *sets, "--experiment", EXPERIMENT]
+
+    def json(self, *arguments: str):
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def opened(self) -> Store:
+        return Store(self.store)
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GEOFM_", "DAGSTER_"))}
+    return {**kept, "DAGSTER_DISABLE_TELEMETRY": "1", "COLUMNS": "160", **more}
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> SampleWorld:
+    return build(tmp_path_factory.mktemp("world"), preset="tiny")
+
+
+@pytest.fixture
+def new_store(tmp_path):
+    def make(name: str = "store", **variables: str) -> Geofm:
+        return Geofm(tmp_path / name, environment(**variables))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(world, tmp_path_factory) -> Geofm:
+    """A store in which the small task has been run once. Tests only read it."""
+    geofm = Geofm(tmp_path_factory.mktemp("finished") / "store", environment())
+    done = geofm.run(world)
+    (geofm.store.parent / "stdout.txt").write_text(done.stdout)
+    return geofm
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Geofm:
+    """A copy of the finished store that a test may change."""
+    import shutil
+
+    shutil.copytree(finished.store, tmp_path / "store")
+    return Geofm(tmp_path / "store", environment())
