@@ -71,9 +71,11 @@ def locate(wkb: pa.Array, refusals: Refusals) -> Located:
         why.UNSUPPORTED_GEOMETRY,
         lambda i: f"{geometries[i].geom_type} is neither a point nor a polygon",
     )
-    lon, lat = shapely.get_x(geometries), shapely.get_y(geometries)  # NaN where not a point
+    lon, lat = np.full(size, np.nan), np.full(size, np.nan)
     rule = np.full(size, _RULE_POINT, dtype=np.int8)
-    points = (kinds == _POINT) & ~refusals.refused
+    points = (kinds == _POINT) & ~refusals.refused  # GEOS raises on the x of an empty point
+    lon[points] = shapely.get_x(geometries[points])
+    lat[points] = shapely.get_y(geometries[points])
     refusals.add(
         points & ~(np.isfinite(lon) & np.isfinite(lat)),
         why.BAD_COORDINATES,

@@ -12,7 +12,7 @@ from geofm_assets.core.errors import DownloadError
 from geofm_assets.core.hashing import sha256_file
 from geofm_assets.labels.worldcereal.http import Http, Patience, TransientError, unavailable
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # at most this much is lost when a connection drops
 _PARQUET_MAGIC = b"PAR1"
 
 
