@@ -1,1 +1,1 @@
-"""See docs/architecture.md for what lives here."""
+"""Imagery: layers, scenes, rslearn's prepare, ingest and materialize, band contract, chips."""

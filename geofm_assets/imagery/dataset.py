@@ -1,0 +1,221 @@
+"""The rslearn dataset of a task: its config.json.
+
+Every layer stores one raster a window with all timesteps (PerLayerStorage) as a numpy array in
+model band order, with twelve (or `months`) item groups, oldest first. Windows are files, not
+SQLite, so that cells can be written side by side on a network file system.
+"""
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from geofm_assets.core.errors import ConfigError
+from geofm_assets.imagery.bands import LAYERS, SENTINEL1, SENTINEL2, LayerSpec
+from geofm_assets.imagery.config import ImageryConfig
+from geofm_assets.imagery.periods import (
+    DAYS_A_PERIOD,
+    PeriodRule,
+    request_duration,
+    request_offset,
+)
+
+PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+_LOCATIONS = ("folder", "base_url")
+_PACKAGE = "geofm_assets.imagery"
+
+
+def ensure_dataset(
+    dataset_dir: Path, imagery: ImageryConfig, scenes: str | None, stac_url: str | None
+) -> dict[str, Any]:
+    """Write the dataset's config.json, or leave it if it says the same.
+
+    Args:
+        dataset_dir: the rslearn dataset; made if missing.
+        imagery: the task's imagery settings.
+        scenes: folder of scenes, for profile `local_scenes`.
+        stac_url: base URL of the STAC API, for profile `planetary_computer`; None for Planetary
+            Computer itself.
+
+    Returns:
+        The configuration as written.
+
+    Raises:
+        ConfigError: the profile's source is not given, or windows were made under another
+            configuration. Only where the source lies may change under existing windows: scenes
+            are recognised by their content.
+    """
+    config = dataset_config(imagery, scenes, stac_url)
+    path = dataset_dir / "config.json"
+    found = _read(path)
+    if found == config:
+        return config
+    if found is not None and _has_windows(dataset_dir) and _placeless(found) != _placeless(config):
+        raise ConfigError(
+            "The dataset's windows were made with other imagery settings: "
+            + _difference(found, config),
+            where=str(path),
+            fix="Use another store, or remove the dataset folder to make it anew",
+        )
+    dataset_dir.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(config, indent=1) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    return config
+
+
+def dataset_config(
+    imagery: ImageryConfig, scenes: str | None, stac_url: str | None
+) -> dict[str, Any]:
+    """Rslearn's configuration of a dataset with the label layer and the imagery layers.
+
+    Raises:
+        ConfigError: the profile's source is not given.
+    """
+    layers: dict[str, Any] = {"label": {"type": "vector"}}
+    for name in imagery.modalities:
+        layer = LAYERS[name]
+        source = (
+            _local_source(layer, imagery, scenes)
+            if imagery.profile == "local_scenes"
+            else _stac_source(layer, imagery, stac_url or PLANETARY_COMPUTER)
+        )
+        layers[name] = _raster_layer(layer, imagery, source)
+    return {
+        "layers": layers,
+        "tile_store": {"class_path": "rslearn.tile_stores.default.DefaultTileStore"},
+        "storage": {"class_path": "rslearn.dataset.storage.file.FileWindowStorageFactory"},
+        "window_data_storage": {
+            "class_path": "rslearn.dataset.window_data_storage.per_layer.PerLayerStorageFactory"
+        },
+    }
+
+
+def _raster_layer(
+    layer: LayerSpec, imagery: ImageryConfig, source: dict[str, Any]
+) -> dict[str, Any]:
+    linear = imagery.profile == "planetary_computer" and layer.name == SENTINEL1
+    return {
+        "type": "raster",
+        "band_sets": [
+            {
+                "dtype": layer.dtype,
+                "bands": list(layer.band_names),
+                "nodata_value": layer.nodata,
+                "format": {"class_path": "rslearn.utils.raster_format.NumpyRasterFormat"},
+            }
+        ],
+        # values stored are values measured: 20 and 60 m bands are repeated, as in pretraining
+        "resampling_method": "nearest",
+        "compositing_method": {
+            "class_path": f"{_PACKAGE}.compositing.PeriodMosaic",
+            "init_args": {"linear_to_decibels": linear},
+        },
+        "data_source": source,
+    }
+
+
+def _local_source(layer: LayerSpec, imagery: ImageryConfig, scenes: str | None) -> dict[str, Any]:
+    if not scenes:
+        raise ConfigError(
+            "Profile local_scenes needs a folder of scenes",
+            fix="Pass --scenes DIR (a folder with items.json)",
+        )
+    cloud = imagery.max_cloud_cover if layer.name == SENTINEL2 else None
+    return _source(
+        f"{_PACKAGE}.scenes.LocalScenes",
+        {
+            "folder": str(Path(scenes).expanduser().resolve()),
+            "collection": layer.collection,
+            "period_rule": "calendar_month",
+            "max_cloud_cover": cloud,
+        },
+        imagery,
+        period_rule="calendar_month",
+    )
+
+
+def _stac_source(layer: LayerSpec, imagery: ImageryConfig, base_url: str) -> dict[str, Any]:
+    if layer.name == SENTINEL2:
+        arguments: dict[str, Any] = {
+            "base_url": base_url,
+            "harmonize": True,
+            "sort_by": "eo:cloud_cover",
+            "query": None
+            if imagery.max_cloud_cover is None
+            else {"eo:cloud_cover": {"lte": imagery.max_cloud_cover}},
+        }
+        name = "Sentinel2Stac"
+    else:
+        arguments = {
+            "base_url": base_url,
+            "query": {
+                "sar:instrument_mode": {"eq": "IW"},
+                "sar:polarizations": {"eq": ["VV", "VH"]},
+            },
+        }
+        name = "Sentinel1Stac"
+    return _source(f"{_PACKAGE}.stac.{name}", arguments, imagery, period_rule="fixed")
+
+
+def _source(
+    class_path: str, arguments: dict[str, Any], imagery: ImageryConfig, period_rule: PeriodRule
+) -> dict[str, Any]:
+    query: dict[str, Any] = {
+        "space_mode": "MOSAIC",
+        "max_matches": imagery.months,
+        "mosaic_compositing_overlaps": imagery.coverages,
+        # rslearn's default is newest first
+        "per_period_mosaic_reverse_time_order": False,
+    }
+    if period_rule == "fixed":
+        query["period_duration"] = f"{DAYS_A_PERIOD}d"
+    return {
+        "class_path": class_path,
+        "init_args": arguments,
+        "query_config": query,
+        "time_offset": f"{request_offset(imagery.months).days}d",
+        "duration": f"{request_duration(imagery.months).days}d",
+        "ingest": imagery.ingest,
+    }
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"Not JSON: {error}", where=str(path), fix="Remove it and run again"
+        ) from error
+    if not isinstance(value, dict):
+        raise ConfigError("Not an rslearn configuration", where=str(path), fix="Remove it")
+    return value
+
+
+def _has_windows(dataset_dir: Path) -> bool:
+    folder = dataset_dir / "windows"
+    return folder.is_dir() and any(True for group in folder.iterdir() for _ in group.iterdir())
+
+
+def _placeless(config: Any) -> Any:
+    """A configuration without the places its sources lie at."""
+    if isinstance(config, dict):
+        return {k: _placeless(v) for k, v in config.items() if k not in _LOCATIONS}
+    if isinstance(config, list):
+        return [_placeless(value) for value in config]
+    return config
+
+
+def _difference(old: Any, new: Any, path: str = "") -> str:
+    """The first place two configurations differ at."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if key not in _LOCATIONS and old.get(key) != new.get(key):
+                return _difference(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    return f"{path} is {json.dumps(old)}, now {json.dumps(new)}"

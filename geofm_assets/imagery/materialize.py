@@ -1,0 +1,280 @@
+"""Prepare, ingest and materialize the windows of one H3 cell with rslearn's own handlers.
+
+Everything runs in this process, a batch of windows at a time, so memory does not grow with the
+cell. A window that is finished is not touched again, except where its scenes have changed.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import requests
+from rasterio.errors import RasterioError
+from rslearn.dataset import Dataset, Window
+from rslearn.main import IngestHandler, MaterializeHandler, PrepareHandler
+
+from geofm_assets.core.errors import GeofmError, ImageryError
+from geofm_assets.core.progress import Progress
+from geofm_assets.imagery.schema import BAND_STATS, RASTER, REFUSED_WINDOW
+from geofm_assets.imagery.statistics import BandHistogram
+from geofm_assets.imagery.stored import (
+    ImageryLayer,
+    StoredMosaics,
+    load_windows,
+    open_dataset,
+    read_mosaics,
+)
+
+NO_IMAGERY = "no_imagery"
+_BATCH = 32
+_TILE_PX = 256
+
+
+@dataclass(frozen=True)
+class CellRasters:
+    """What a cell's windows came to.
+
+    Attributes:
+        rasters: RASTER rows, one a window, layer and timestep.
+        bands: BAND_STATS rows over the windows that are not refused; none if there are none.
+        refused: REFUSED_WINDOW rows: no layer has a valid pixel in any of the periods. A window
+            that lacks one layer and has another is kept, its missing months counted in `rasters`.
+    """
+
+    rasters: pa.Table
+    bands: pa.Table
+    refused: pa.Table
+
+
+def materialize_cell(dataset_dir: Path, cell: str, progress: Progress | None = None) -> CellRasters:
+    """Bring every window of a cell to its mosaics, and take stock.
+
+    Safe to run again after a kill at any moment: what is finished stays, the rest is made.
+
+    Args:
+        dataset_dir: the rslearn dataset.
+        cell: the H3 cell, which is the rslearn group.
+        progress: told of every window done.
+
+    Raises:
+        ImageryError: a scene or a stored raster cannot be used; names window and scene. Windows
+            finished before it are kept.
+        SourceUnavailableError: the catalogue did not answer.
+    """
+    dataset, layers = open_dataset(dataset_dir)
+    windows = load_windows(dataset, cell)
+    stock = _Stock(cell, layers)
+    with _quiet_rslearn():
+        try:
+            for batch in _batches(windows):
+                _invalidate_changed(dataset, layers, batch)
+                _run(dataset, layers, batch)
+                for window in batch:
+                    stock.take(window)
+                    if progress is not None:
+                        progress.step(window.name)
+        finally:
+            _close_sources(dataset, layers)
+    return stock.tables()
+
+
+class _Stock:
+    """Inventory and statistics of the windows seen so far."""
+
+    def __init__(self, cell: str, layers: Sequence[ImageryLayer]) -> None:
+        self.cell, self.layers = cell, layers
+        self.rasters: list[dict[str, Any]] = []
+        self.refused: list[dict[str, Any]] = []
+        self.histograms = {layer.name: BandHistogram(layer.spec) for layer in layers}
+
+    def take(self, window: Window) -> None:
+        datas = window.load_layer_datas()
+        stored = {layer.name: read_mosaics(window, layer, datas) for layer in self.layers}
+        rows = [
+            row for layer in self.layers for row in self._rows(window, layer, stored[layer.name])
+        ]
+        self.rasters += rows
+        if not any(row["present"] for row in rows):
+            scenes = len({item for row in rows for item in row["items"].split(",") if item})
+            first, last = rows[0]["period_start"], rows[-1]["period_end"]
+            self.refused.append(
+                {
+                    "window_name": window.name,
+                    "h3_cell": self.cell,
+                    "reason": NO_IMAGERY,
+                    "detail": f"no valid pixel from {first:%Y-%m-%d} to {last:%Y-%m-%d} in "
+                    + (f"{scenes} scenes" if scenes else "any scene: none covers it"),
+                }
+            )
+            return
+        for layer in self.layers:
+            self.histograms[layer.name].add(stored[layer.name].values)
+
+    def tables(self) -> CellRasters:
+        accepted = len({row["window_name"] for row in self.rasters}) - len(self.refused)
+        bands = [
+            row
+            for name in sorted(self.histograms)
+            for row in self.histograms[name].rows(self.cell)
+            if accepted
+        ]
+        rasters = sorted(self.rasters, key=lambda r: (r["window_name"], r["layer"], r["timestep"]))
+        refused = sorted(self.refused, key=lambda r: str(r["window_name"]))
+        return CellRasters(
+            pa.Table.from_pylist(rasters, schema=RASTER),
+            pa.Table.from_pylist(bands, schema=BAND_STATS),
+            pa.Table.from_pylist(refused, schema=REFUSED_WINDOW),
+        )
+
+    def _rows(
+        self, window: Window, layer: ImageryLayer, mosaics: StoredMosaics
+    ) -> list[dict[str, Any]]:
+        shares = layer.spec.is_nodata(mosaics.values).mean(axis=(1, 2, 3)).tolist()
+        return [
+            {
+                "window_name": window.name,
+                "h3_cell": self.cell,
+                "layer": layer.name,
+                "timestep": step,
+                "period_start": period[0],
+                "period_end": period[1],
+                "items": ",".join(item.name for item in items),
+                "present": share < 1.0,
+                "nodata_share": share,
+            }
+            for step, (period, items, share) in enumerate(
+                zip(mosaics.periods, mosaics.items, shares, strict=True)
+            )
+        ]
+
+
+def _batches(windows: list[Window]) -> Iterator[list[Window]]:
+    """Windows that lie together come together, so that scene blocks stay in memory."""
+
+    def place(window: Window) -> tuple[str, int, int, str]:
+        column, row = window.bounds[0] // _TILE_PX, window.bounds[1] // _TILE_PX
+        return (window.projection.crs.to_string(), row, column, window.name)
+
+    ordered = sorted(windows, key=place)
+    for start in range(0, len(ordered), _BATCH):
+        yield ordered[start : start + _BATCH]
+
+
+def _run(dataset: Dataset, layers: Sequence[ImageryLayer], batch: list[Window]) -> None:
+    """Run rslearn's three stages on a batch; what fails is tried window by window to name it."""
+    prepare = PrepareHandler(force=False)
+    ingest = IngestHandler()
+    materialize = MaterializeHandler()
+    for handler in (prepare, ingest, materialize):
+        handler.set_dataset(dataset)
+
+    def stages(windows: list[Window]) -> None:
+        prepare(windows)
+        if any(layer.config.data_source and layer.config.data_source.ingest for layer in layers):
+            jobs = ingest.get_jobs(windows, 0)
+            if jobs:
+                ingest(jobs)
+        materialize(windows)
+
+    try:
+        stages(batch)
+    except (GeofmError, RasterioError, requests.RequestException, OSError, ValueError):
+        for window in batch:
+            _named(stages, window)
+    for window in batch:
+        _finish_marks(window, layers)
+
+
+def _named(stages: Callable[[list[Window]], None], window: Window) -> None:
+    """Run one window and say which it was if it fails."""
+    where = f"window {window.group}/{window.name}"
+    try:
+        stages([window])
+    except GeofmError as error:
+        place = f"{error.where}, {where}" if error.where else where
+        raise type(error)(error.what, where=place, fix=error.fix) from error
+    except (RasterioError, requests.RequestException, OSError, ValueError) as error:
+        raise ImageryError(
+            f"The window could not be materialized: {error}",
+            where=where,
+            fix="Run again when the cause is gone; finished windows are kept",
+        ) from error
+
+
+def _finish_marks(window: Window, layers: Sequence[ImageryLayer]) -> None:
+    """Complete marks a kill has cut short.
+
+    rslearn writes a layer's data first and then marks its groups in order, so a marked first group
+    means the data of all of them is there.
+    """
+    datas = window.load_layer_datas()
+    done = set(window.list_completed_layers())
+    for layer in layers:
+        if layer.name in datas and (layer.name, 0) in done:
+            for group in range(1, len(datas[layer.name].serialized_item_groups)):
+                if (layer.name, group) not in done:
+                    window.mark_layer_completed(layer.name, group)
+
+
+def _invalidate_changed(
+    dataset: Dataset, layers: Sequence[ImageryLayer], batch: list[Window]
+) -> None:
+    """Drop the layers of windows whose scenes are no longer those they were made from."""
+    for layer in layers:
+        source = layer.config.instantiate_data_source(dataset.path)
+        if not getattr(source, "revalidates", False) or layer.config.data_source is None:
+            continue
+        kept = [(window, window.load_layer_datas()) for window in batch]
+        kept = [(window, datas) for window, datas in kept if layer.name in datas]
+        geometries = []
+        for window, _ in kept:
+            geometry = window.get_geometry()
+            geometry.time_range = layer.config.data_source.get_request_time_range(window.time_range)
+            geometries.append(geometry)
+        matched = source.get_items(geometries, layer.config.data_source.query_config)
+        for (window, datas), groups in zip(kept, matched, strict=True):
+            now = [[item.serialize() for item in group.items] for group in groups]
+            if now != datas[layer.name].serialized_item_groups:
+                _drop_layer(window, layer.name)
+
+
+def _drop_layer(window: Window, name: str) -> None:
+    """Remove a layer's data, its marks and its items, in an order a kill cannot harm."""
+    folder = Path(str(window.window_root)) / "layers"
+    for path in sorted(folder.glob(f"{name}*")):
+        if path.name == name or path.name.startswith(f"{name}."):
+            (path / "completed").unlink(missing_ok=True)
+            shutil.rmtree(path)
+    datas = window.load_layer_datas()
+    datas.pop(name, None)
+    window.save_layer_datas(datas)
+
+
+def _close_sources(dataset: Dataset, layers: Sequence[ImageryLayer]) -> None:
+    for layer in layers:
+        close = getattr(layer.config.instantiate_data_source(dataset.path), "close", None)
+        if close is not None:
+            close()
+
+
+@contextmanager
+def _quiet_rslearn() -> Iterator[None]:
+    """Keep rslearn's line per window and layer out of the log."""
+    loggers = [
+        logger
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and name.split(".")[0] in ("rslearn", "__name__")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,415 @@
+"""Local scenes as an rslearn data source.
+
+config.json names it by class path, so that plain rslearn prepares, ingests and materializes from
+a folder of scenes as it does from any catalogue.
+"""
+
+import datetime as dt
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.warp
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterWindow
+from rslearn.config import LayerConfig, QueryConfig
+from rslearn.data_sources.data_source import DataSourceContext, Item
+from rslearn.data_sources.direct_materialize_data_source import DirectMaterializeDataSource
+from rslearn.data_sources.utils import MatchedItemGroup, match_with_space_mode_mosaic
+from rslearn.dataset import Window
+from rslearn.tile_stores import TileStoreWithLayer
+from rslearn.utils.geometry import PixelBounds, Projection, STGeometry
+from rslearn.utils.raster_array import RasterArray, RasterMetadata
+from shapely.geometry.base import BaseGeometry
+from upath import UPath
+
+from geofm_assets.core.errors import ConfigError, ImageryError
+from geofm_assets.imagery.bands import COLLECTIONS
+from geofm_assets.imagery.index import Scene, SceneIndex, scenes_info
+from geofm_assets.imagery.periods import PeriodRule, centre, period_of, periods
+
+__all__ = ["LocalScenes", "SceneIndex", "SceneItem", "scenes_info"]
+
+_OPEN_FILES = 64
+_WGS84 = CRS.from_epsg(4326)
+_SIDE_POINTS = 21
+
+
+class SceneItem(Item):
+    """One scene as rslearn keeps it with a window.
+
+    Attributes:
+        file: path inside the scenes folder.
+        content: digest of the file the window was prepared with.
+        simulated: whether the scene was simulated.
+    """
+
+    def __init__(
+        self, name: str, geometry: STGeometry, file: str, content: str, simulated: bool
+    ) -> None:
+        super().__init__(name, geometry)
+        self.file = file
+        self.content = content
+        self.simulated = simulated
+
+    def serialize(self) -> dict[str, Any]:
+        """As rslearn writes it to items.json of a window."""
+        return {
+            **super().serialize(),
+            "file": self.file,
+            "content": self.content,
+            "simulated": self.simulated,
+        }
+
+    @staticmethod
+    def deserialize(d: dict[str, Any]) -> "SceneItem":
+        """Back from items.json of a window."""
+        geometry = STGeometry.deserialize(d["geometry"])
+        return SceneItem(d["name"], geometry, d["file"], d["content"], d["simulated"])
+
+
+class LocalScenes(DirectMaterializeDataSource[SceneItem]):
+    """Scenes in a folder, matched to a window's periods by where and when they lie.
+
+    A scene serves the period that holds its middle, and no other. Of several scenes of a period
+    the least cloudy comes first (stated cover before unstated, then by start, then by name).
+    Every period gets an item group, empty where there is no scene, so a group's index is its
+    timestep; a window with no scene at all gets none.
+
+    Args:
+        folder: folder with items.json; if relative, relative to the dataset.
+        collection: which scenes of it, "sentinel-2-l2a" or "sentinel-1-rtc".
+        period_rule: see `periods`.
+        max_cloud_cover: per cent; scenes that state more are left out.
+        context: given by rslearn.
+    """
+
+    revalidates = True
+    """Items can be matched again at no cost, so a changed scene is noticed on the next run."""
+
+    def __init__(
+        self,
+        folder: str,
+        collection: str,
+        period_rule: PeriodRule = "calendar_month",
+        max_cloud_cover: float | None = None,
+        context: DataSourceContext = DataSourceContext(),
+    ) -> None:
+        if collection not in COLLECTIONS:
+            raise ConfigError(
+                f"Unknown collection {collection!r}",
+                fix=f"Use one of {', '.join(sorted(COLLECTIONS))}",
+            )
+        super().__init__(asset_bands={})
+        base = Path(str(context.ds_path)) if context.ds_path is not None else Path()
+        self.folder = (base / Path(folder).expanduser()).resolve()
+        self.layer = COLLECTIONS[collection]
+        self.period_rule: PeriodRule = period_rule
+        self.max_cloud_cover = max_cloud_cover
+        self._lock = threading.RLock()
+        self._open: OrderedDict[Path, rasterio.DatasetReader] = OrderedDict()
+        self._digest = ""
+        self._scenes: dict[str, Scene] = {}
+        self._footprints: dict[Projection, list[tuple[SceneItem, Scene, BaseGeometry]]] = {}
+
+    def get_items(
+        self, geometries: list[STGeometry], query_config: QueryConfig
+    ) -> list[list[MatchedItemGroup[SceneItem]]]:
+        """Item groups of each geometry, one a period, oldest first.
+
+        Args:
+            geometries: windows with the time range imagery is asked for.
+            query_config: `max_matches` is the number of periods, `mosaic_compositing_overlaps`
+                how many scenes covering the window a mosaic may draw on.
+
+        Raises:
+            ImageryError: the folder is not what its index says.
+        """
+        self._refresh()
+        return [self._groups(geometry, query_config) for geometry in geometries]
+
+    def deserialize_item(self, serialized_item: dict[str, Any]) -> SceneItem:
+        """Back from items.json of a window."""
+        return SceneItem.deserialize(serialized_item)
+
+    def materialize(
+        self,
+        window: Window,
+        item_groups: list[list[SceneItem]],
+        layer_name: str,
+        layer_cfg: LayerConfig,
+        group_time_ranges: list[tuple[dt.datetime, dt.datetime] | None] | None = None,
+    ) -> None:
+        """Cut the window's mosaics from the scenes where they lie."""
+        self._refresh()
+        super().materialize(window, item_groups, layer_name, layer_cfg, group_time_ranges)
+
+    def ingest(
+        self,
+        tile_store: TileStoreWithLayer,
+        items: list[SceneItem],
+        geometries: list[list[STGeometry]],
+    ) -> None:
+        """Copy scenes into the tile store.
+
+        Raises:
+            ImageryError: a scene's nodata value is not the layer's, which a copy cannot change.
+        """
+        self._refresh()
+        for item in items:
+            scene = self._scene(item)
+            if tile_store.is_raster_ready(item, list(scene.bands)):
+                continue
+            if scene.nodata != self.layer.nodata:
+                raise ImageryError(
+                    f"The scene's nodata value is {scene.nodata}, not {self.layer.nodata}",
+                    where=str(scene.path),
+                    fix="Read scenes in place (imagery.ingest: false)",
+                )
+            tile_store.write_raster_file(
+                item, list(scene.bands), UPath(scene.path), time_range=scene.time
+            )
+
+    def close(self) -> None:
+        """Close every open scene; they are opened again when needed."""
+        with self._lock:
+            for source in self._open.values():
+                source.close()
+            self._open.clear()
+
+    def get_asset_url(self, item: SceneItem, asset_key: str) -> str:
+        """Path of the scene."""
+        return str(self._scene(item).path)
+
+    def get_raster_bands(self, layer_name: str, item: Item) -> list[list[str]]:
+        """A scene is one raster with all its bands."""
+        return [list(self._scene(item).bands)]
+
+    def get_raster_bounds(
+        self, layer_name: str, item: Item, bands: list[str], projection: Projection
+    ) -> PixelBounds:
+        """The scene's extent in pixels of a projection, rounded outward."""
+        shape = self._footprint(self._scene(item), projection)
+        if shape is None:
+            return (0, 0, 0, 0)
+        low_x, low_y, high_x, high_y = np.round(shape.bounds, 6).tolist()
+        return (
+            int(np.floor(low_x)),
+            int(np.floor(low_y)),
+            int(np.ceil(high_x)),
+            int(np.ceil(high_y)),
+        )
+
+    def get_raster_metadata(self, layer_name: str, item: Item, bands: list[str]) -> RasterMetadata:
+        """The layer's nodata value, to which every scene is brought."""
+        return RasterMetadata(nodata_value=self.layer.nodata)
+
+    def read_raster(
+        self,
+        layer_name: str,
+        item: Item,
+        bands: list[str],
+        projection: Projection,
+        bounds: PixelBounds,
+        resampling: Resampling = Resampling.nearest,
+    ) -> RasterArray:
+        """Pixels of a scene on a window's grid, with the layer's nodata value.
+
+        A scene on the same grid is read as it is, any other is warped.
+
+        Raises:
+            ImageryError: the scene cannot be read, or holds fractions where the layer stores
+                whole numbers.
+        """
+        scene = self._scene(item)
+        if np.dtype(self.layer.dtype).kind == "u" and np.dtype(scene.dtype).kind == "f":
+            raise ImageryError(
+                f"The scene is {scene.dtype}, the layer stores {self.layer.dtype} "
+                f"({self.layer.unit})",
+                where=str(scene.path),
+                fix="Scale the scene and write it as whole numbers",
+            )
+        try:
+            with self._lock:
+                pixels = self._read(scene, projection, bounds, resampling)
+        except RasterioError as error:
+            raise ImageryError(
+                f"The scene cannot be read: {error}",
+                where=str(scene.path),
+                fix="Replace the file and run again; finished windows are kept",
+            ) from error
+        return RasterArray(
+            chw_array=self._with_layer_nodata(pixels, scene),
+            time_range=scene.time,
+            metadata=RasterMetadata(nodata_value=self.layer.nodata),
+        )
+
+    def _refresh(self) -> None:
+        """Take up what the folder holds now."""
+        index = scenes_info(self.folder)
+        if index.digest == self._digest:
+            return
+        with self._lock:
+            self.close()
+            self._footprints.clear()
+            self._scenes = {s.name: s for s in index.of(self.layer.collection)}
+            self._digest = index.digest
+
+    def _scene(self, item: Item) -> Scene:
+        if not self._digest:
+            self._refresh()
+        scene = self._scenes.get(item.name)
+        if scene is None or (isinstance(item, SceneItem) and item.content != scene.content):
+            raise ImageryError(
+                "The scene is gone or has changed since the window was prepared",
+                where=f"{self.folder}, scene {item.name}",
+                fix="Prepare the window again (materializing with geofm_assets does so)",
+            )
+        return scene
+
+    def _groups(
+        self, geometry: STGeometry, query: QueryConfig
+    ) -> list[MatchedItemGroup[SceneItem]]:
+        if geometry.time_range is None:
+            raise ImageryError("The window has no time range", where=str(geometry))
+        laid = periods(self.period_rule, geometry.time_range, query.max_matches)
+        mosaic = QueryConfig(
+            max_matches=1, mosaic_compositing_overlaps=query.mosaic_compositing_overlaps
+        )
+        chosen: list[list[tuple[SceneItem, BaseGeometry]]] = [[] for _ in laid]
+        for item, scene, shape in self._candidates(geometry.projection):
+            period = period_of(centre(*scene.time), laid)
+            if period is not None and shape.intersects(geometry.shp):
+                chosen[period].append((item, shape))
+        groups = []
+        for period_range, found in zip(laid, chosen, strict=True):
+            matched = match_with_space_mode_mosaic(
+                geometry, [item for item, _ in found], [shape for _, shape in found], mosaic
+            )
+            groups.append(MatchedItemGroup(matched[0] if matched else [], period_range))
+        matches = sum(1 for group in groups if group.items)
+        if matches == 0 or matches < query.min_matches:
+            return []
+        if query.per_period_mosaic_reverse_time_order:
+            groups.reverse()
+        return groups
+
+    def _candidates(self, projection: Projection) -> list[tuple[SceneItem, Scene, BaseGeometry]]:
+        """Scenes with their footprint in pixels of a projection, best first."""
+        if projection not in self._footprints:
+            limit = self.max_cloud_cover
+            usable = [
+                s
+                for s in self._scenes.values()
+                if limit is None or s.cloud_cover is None or s.cloud_cover <= limit
+            ]
+            usable.sort(
+                key=lambda s: (s.cloud_cover is None, s.cloud_cover or 0.0, s.time[0], s.name)
+            )
+            shapes = [(s, self._footprint(s, projection)) for s in usable]
+            self._footprints[projection] = [(_item(s), s, f) for s, f in shapes if f is not None]
+        return self._footprints[projection]
+
+    def _footprint(self, scene: Scene, projection: Projection) -> BaseGeometry | None:
+        """The scene's outline in pixels of a projection, None where that has no meaning."""
+        outline: BaseGeometry = shapely.box(*scene.bounds)
+        if scene.crs != projection.crs:
+            if not _representable(outline.centroid, scene.crs, projection.crs):
+                return None
+            dense = shapely.segmentize(outline, outline.length / (4 * _SIDE_POINTS))
+            xs, ys = shapely.get_coordinates(dense).T.tolist()
+            there = rasterio.warp.transform(scene.crs, projection.crs, xs, ys)
+            if not np.isfinite(there).all():
+                return None
+            outline = shapely.make_valid(shapely.Polygon(np.column_stack(there)))
+        scale = np.array([projection.x_resolution, projection.y_resolution])
+        return shapely.transform(outline, lambda points: points / scale)
+
+    def _source(self, path: Path) -> rasterio.DatasetReader:
+        source = self._open.pop(path, None)
+        if source is None:
+            source = rasterio.open(path)
+            if len(self._open) >= _OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+        self._open[path] = source
+        return source
+
+    def _read(
+        self, scene: Scene, projection: Projection, bounds: PixelBounds, resampling: Resampling
+    ) -> np.ndarray:
+        source = self._source(scene.path)
+        width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
+        offset = _offset_on_grid(scene, projection)
+        if offset is not None:
+            window = RasterWindow(bounds[0] - offset[0], bounds[1] - offset[1], width, height)
+            inside: np.ndarray = source.read(window=window)
+            return inside
+        transform = Affine(
+            projection.x_resolution,
+            0,
+            bounds[0] * projection.x_resolution,
+            0,
+            projection.y_resolution,
+            bounds[1] * projection.y_resolution,
+        )
+        nodata = self.layer.nodata if scene.nodata is None else scene.nodata
+        with WarpedVRT(
+            source,
+            crs=projection.crs,
+            transform=transform,
+            width=width,
+            height=height,
+            resampling=resampling,
+            src_nodata=nodata,
+            nodata=nodata,
+        ) as warped:
+            pixels: np.ndarray = warped.read()
+            return pixels
+
+    def _with_layer_nodata(self, pixels: np.ndarray, scene: Scene) -> np.ndarray:
+        missing = np.zeros(pixels.shape, dtype=bool)
+        if scene.nodata is not None and scene.nodata != self.layer.nodata:
+            missing |= pixels == scene.nodata
+        if pixels.dtype.kind == "f":
+            missing |= ~np.isfinite(pixels)
+        if missing.any():
+            pixels[missing] = self.layer.nodata
+        return pixels
+
+
+def _item(scene: Scene) -> SceneItem:
+    x_res, left, y_res, top = scene.transform
+    projection = Projection(scene.crs, x_res, y_res)
+    column, row = left / x_res, top / y_res
+    shape = shapely.box(column, row, column + scene.shape[1], row + scene.shape[0])
+    geometry = STGeometry(projection, shape, scene.time)
+    return SceneItem(scene.name, geometry, scene.file, scene.content, scene.simulated)
+
+
+def _representable(point: shapely.Point, source: CRS, target: CRS) -> bool:
+    """Whether a point survives the way into a CRS and back: far from its zone it does not."""
+    xs, ys = rasterio.warp.transform(source, target, [point.x], [point.y])
+    if not np.isfinite([*xs, *ys]).all():
+        return False
+    here = rasterio.warp.transform(source, _WGS84, [point.x], [point.y])
+    back = rasterio.warp.transform(target, _WGS84, xs, ys)
+    return bool(np.abs(np.array(here) - np.array(back)).max() < 1e-6)
+
+
+def _offset_on_grid(scene: Scene, projection: Projection) -> tuple[int, int] | None:
+    """Pixel coordinates of the scene's upper left corner if it lies on the projection's grid."""
+    x_res, left, y_res, top = scene.transform
+    if (x_res, y_res) != (projection.x_resolution, projection.y_resolution):
+        return None
+    column, row = left / x_res, top / y_res
+    if abs(column - round(column)) > 1e-6 or abs(row - round(row)) > 1e-6:
+        return None
+    return (round(column), round(row)) if scene.crs == projection.crs else None
