@@ -117,6 +117,8 @@ def _fetch_once(http: Http, url: str, part: _Part) -> tuple[str | None, int | No
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
     with http.get(url, headers) as response:
         if response.status_code == 416:
+            if response.headers.get("Content-Range") == f"bytes */{start}":
+                return response.headers.get("ETag"), start  # killed between last byte and rename
             part.discard()
             raise TransientError("the server has fewer bytes than were fetched before")
         if response.status_code == 206:

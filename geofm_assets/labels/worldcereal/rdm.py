@@ -50,7 +50,7 @@ def open_rdm(location: str, **http: Any) -> RdmSource:
     if scheme in ("http", "https"):
         return HttpRdm(location, **http)
     folder = Path(location).expanduser()
-    if "://" in location or not folder.is_dir():
+    if not location or "://" in location or not folder.is_dir():
         raise ConfigError(
             "The reference data module is neither an http(s) address nor a folder",
             where=location or "(empty)",
