@@ -1,1 +1,1 @@
-"""See docs/architecture.md for what lives here."""
+"""A small SIMULATED Earth for the demo and the tests: fields, seasons, clouds, speckle, labels."""
