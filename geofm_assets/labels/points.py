@@ -1,6 +1,5 @@
 """What reading a label file gives, and how its parts become one table."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,26 +108,33 @@ def blank_to_null(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(pc.utf8_length(text), 0), pa.scalar(None, pa.string()), text)
 
 
-def assemble(
-    points: Sequence[pa.Table], quarantine: Sequence[pa.Table], rows_read: int
-) -> PointsResult:
+def assemble(points: list[pa.Table], quarantine: list[pa.Table], rows_read: int) -> PointsResult:
     """One result from the batches of a file, duplicates of a sample_id moved to quarantine.
 
     Of rows that share a sample_id the first in `_CONTENT_ORDER` is kept, so which one survives
     does not depend on the order of the file.
+
+    Args:
+        points: REFERENCE_POINT of each batch; emptied, so that memory is freed as it is copied.
+        quarantine: QUARANTINED_ROW of each batch.
+        rows_read: rows in the file.
     """
-    table = pa.concat_tables([REFERENCE_POINT.empty_table(), *points]).combine_chunks()
+    table = pa.concat_tables([REFERENCE_POINT.empty_table(), *points])
+    points.clear()
     refused = pa.concat_tables([QUARANTINED_ROW.empty_table(), *quarantine])
-    table = table.take(pc.sort_indices(table, sort_keys=[("sample_id", "ascending")]))
-    if _repeats(table["sample_id"]).any():
-        table = table.take(
-            pc.sort_indices(table, sort_keys=[(name, "ascending") for name in _CONTENT_ORDER])
-        )
-        repeated = _repeats(table["sample_id"])
-        refused = pa.concat_tables([refused, _duplicates(table, repeated)])
-        table = table.filter(pa.array(~repeated))
+    order = pc.sort_indices(table.select(["sample_id"]), sort_keys=[("sample_id", "ascending")])
+    if _repeats(table["sample_id"].take(order)).any():
+        order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in _CONTENT_ORDER])
+        repeated = _repeats(table["sample_id"].take(order))
+        refused = pa.concat_tables([refused, _duplicates(table.take(order), repeated)])
+        order = order.filter(pa.array(~repeated))
     refused = refused.sort_by([("source_row", "ascending"), ("reason", "ascending")])
-    return PointsResult(table.combine_chunks(), refused.combine_chunks(), rows_read)
+    columns = {name: table[name] for name in table.column_names}
+    del table
+    taken = [columns.pop(name).combine_chunks().take(order) for name in REFERENCE_POINT.names]
+    return PointsResult(
+        pa.Table.from_arrays(taken, schema=REFERENCE_POINT), refused.combine_chunks(), rows_read
+    )
 
 
 def _repeats(sorted_ids: pa.ChunkedArray) -> np.ndarray:
