@@ -69,7 +69,7 @@ def run_model(
         try:
             table = con.sql(model.sql).to_arrow_table()
         except duckdb.Error as error:
-            raise ConfigError(f"The SQL failed: {error}", where=str(model.path)) from error
+            raise ConfigError(f"The SQL failed: {_reason(error)}", where=str(model.path)) from error
     if table.column_names != list(model.columns):
         raise ConfigError(
             f"The SQL gave columns {', '.join(table.column_names)}",
@@ -95,7 +95,8 @@ def run_tests(model: SqlModel, table: pa.Table) -> list[TestResult]:
                 row = con.execute(f"SELECT count(*) FROM ({failing})").fetchone()
             except duckdb.Error as error:
                 raise ConfigError(
-                    f"Test {test.description!r} failed to run: {error}", where=str(model.path)
+                    f"Test {test.description!r} failed to run: {_reason(error)}",
+                    where=str(model.path),
                 ) from error
             count = int(row[0]) if row else 0
             results.append(TestResult(test.name, count == 0, count, test.description))
@@ -158,7 +159,7 @@ def _attach(
         con.execute(f'CREATE VIEW "{name}" AS ' + " UNION ALL ".join(parts))
     except duckdb.Error as error:
         raise SchemaError(
-            f"Files of source {name} cannot be read together: {error}",
+            f"Files of source {name} cannot be read together: {_reason(error)}",
             where=str(files[0].path) if files else name,
             fix="Materialize the assets that wrote them again",
         ) from error
@@ -206,3 +207,8 @@ def _require_total_order(model: SqlModel, table: pa.Table) -> None:
 
 def _text(value: str | None) -> str:
     return "NULL::VARCHAR" if value is None else "'" + value.replace("'", "''") + "'"
+
+
+def _reason(error: duckdb.Error) -> str:
+    """DuckDB's message without the excerpt of the statement it adds."""
+    return str(error).split("\n", 1)[0]
