@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from geofm_assets.core.errors import LabelFileError
 
 BATCH_ROWS = 65_536
-_BUFFER_BYTES = 4 << 20  # without it a large row group is read whole: see docs/store.md
+_BUFFER_BYTES = 4 << 20  # without it a large row group is read whole
 _WGS84 = frozenset({("OGC", "CRS84"), ("OGC", "CRS84H"), ("EPSG", "4326"), ("EPSG", "4979")})
 
 
