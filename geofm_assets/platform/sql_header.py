@@ -140,10 +140,11 @@ def _test(entry: Any, columns: set[str], taken: set[str]) -> SqlTest:
     if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in _KINDS:
         raise ValueError(f"A test is one of {', '.join(_KINDS)}, not {entry!r}")
     kind, value = next(iter(entry.items()))
+    used: list[str] = []
     if kind == "expression":
         if not isinstance(value, str) or not value.strip():
             raise ValueError("An expression is SQL text")
-        name, used = value, []
+        name = value
         failing = f"SELECT * FROM {{table}} WHERE ({value}) IS NOT TRUE"
     elif kind == "accepted_values":
         name, used, failing = _accepted_values(value)

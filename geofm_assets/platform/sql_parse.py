@@ -138,7 +138,9 @@ def resolve(
         ConfigError: a column is unknown, undescribed or not produced, or rows have no order.
     """
     where = f"{parsed.path}:{parsed.header.body_line}"
-    schema = {name: dict.fromkeys(tables[name], "VARCHAR") for name in parsed.tables}
+    schema: dict[str, object] = {
+        name: dict.fromkeys(tables[name], "VARCHAR") for name in parsed.tables
+    }
     try:
         qualified = qualify(
             parsed.tree.copy(), schema=schema, dialect=DIALECT, validate_qualify_columns=True

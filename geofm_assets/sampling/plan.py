@@ -142,10 +142,12 @@ def cells_table(sample: pa.Table) -> pa.Table:
 def promised_distance_m(split: SplitConfig, window_extent_m: float) -> float:
     """Metres kept between points of different splits.
 
-    Windows are squares of side e on one UTM grid, whose corners reach e/sqrt(2): points at least
-    sqrt(2) e apart on the map have disjoint windows. One per cent is added for what separates the
-    map from the sphere: the ellipsoid (0.6 %) and the UTM scale (0.1 %). A larger
-    `min_distance_m` is kept, a smaller one would let windows overlap and is not.
+    Windows are squares of side e on one UTM grid: points at least sqrt(2) e apart on the map are
+    e apart in x or in y, so their windows are disjoint. One per cent is added for what separates
+    the map from the sphere: the ellipsoid (0.6 %) and the UTM scale (0.1 %). Across a zone border,
+    where grids are turned against each other, the same distance keeps the windows' circumscribed
+    circles apart, up to the rounding of a centre to its pixel. A larger `min_distance_m` is kept;
+    a smaller one would let windows overlap and is not.
     """
     if split.by == "ai2_hash":
         return 0.0
