@@ -18,7 +18,6 @@ from rslearn.dataset import Window
 from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.imagery.chip_files import (
-    FIX,
     adopt,
     new_file,
     open_array,
@@ -26,35 +25,19 @@ from geofm_assets.imagery.chip_files import (
     replace_file,
     write_array,
 )
+from geofm_assets.imagery.chip_header import (
+    FORMAT,
+    HEADER,
+    VERSION,
+    ChipHeader,
+    parsed,
+    read_header,
+)
 from geofm_assets.imagery.periods import Period
 from geofm_assets.imagery.stored import ImageryLayer, load_windows, open_dataset, read_mosaics
 
-FORMAT = "geofm-chips"
-VERSION = 1
-HEADER = "header.json"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _PARTS = ("values", "present", "timestamps", "periods")
-
-
-@dataclass(frozen=True)
-class ChipHeader:
-    """What header.json says.
-
-    Attributes:
-        cell: the H3 cell.
-        window_names: in row order.
-        layers: by layer name its bands, dtype, unit, nodata and array files.
-        content_digest: digest of everything the header says, arrays by their hash.
-        simulated: whether any window or scene was simulated.
-        raw: the parsed JSON.
-    """
-
-    cell: str
-    window_names: tuple[str, ...]
-    layers: Mapping[str, Any]
-    content_digest: str
-    simulated: bool
-    raw: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -128,7 +111,7 @@ def pack_cell(
     replace_file(out_dir / HEADER, (json.dumps(header, indent=1, sort_keys=True) + "\n").encode())
     kept = {HEADER} | {said["files"][p]["name"] for said, _ in written.values() for p in _PARTS}
     remove_all_but(out_dir, kept)
-    return _parsed(header)
+    return parsed(header)
 
 
 def read_chips(folder: Path, verify: bool = False) -> CellChips:
@@ -143,7 +126,7 @@ def read_chips(folder: Path, verify: bool = False) -> CellChips:
     Raises:
         ImageryError: there are no chips, or a file is missing, cut short or changed.
     """
-    header = _read_header(folder)
+    header = read_header(folder)
     parts: dict[str, dict[str, np.ndarray]] = {part: {} for part in _PARTS}
     hashes: dict[str, str] = {}
     for name, layer in header.layers.items():
@@ -278,36 +261,3 @@ def _bounds(row: Mapping[str, Any]) -> list[float]:
 
 def _micros(period: Period) -> list[int]:
     return [(moment - _EPOCH) // dt.timedelta(microseconds=1) for moment in period]
-
-
-def _read_header(folder: Path) -> ChipHeader:
-    path = folder / HEADER
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ImageryError("There are no chips", where=str(folder), fix=FIX) from error
-    except json.JSONDecodeError as error:
-        raise ImageryError(f"Not JSON: {error}", where=str(path), fix=FIX) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ImageryError("Not a chips header", where=str(path), fix=FIX)
-    if header.get("version") != VERSION:
-        raise ImageryError(
-            f"Chips of version {header.get('version')}, this reads {VERSION}",
-            where=str(path),
-            fix=FIX,
-        )
-    said = {k: v for k, v in header.items() if k != "content_digest"}
-    if json_digest(said) != header.get("content_digest"):
-        raise ImageryError("The header was changed after it was written", where=str(path), fix=FIX)
-    return _parsed(header)
-
-
-def _parsed(header: dict[str, Any]) -> ChipHeader:
-    return ChipHeader(
-        cell=header["h3_cell"],
-        window_names=tuple(w["window_name"] for w in header["windows"]),
-        layers=header["layers"],
-        content_digest=header["content_digest"],
-        simulated=header["simulated"],
-        raw=header,
-    )

@@ -23,6 +23,7 @@ from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.hashing import json_digest, sha256_file
 from geofm_assets.imagery.bands import COLLECTIONS
 from geofm_assets.imagery.periods import Period
+from geofm_assets.imagery.scene_entry import band_names, cloud_cover, flag, moment
 
 INDEX_FILE = "items.json"
 WHOLE_FILE_LIMIT = 64 << 20
@@ -226,8 +227,8 @@ def _scene(root: Path, entry: Mapping[str, Any], path: Path, name: str, number: 
             where=where,
             fix=_FIX,
         )
-    bands = _bands(entry, str(collection), where)
-    time = (_time(entry, "start", where), _time(entry, "end", where))
+    bands = band_names(entry, str(collection), where)
+    time = (moment(entry, "start", where), moment(entry, "end", where))
     if time[0] > time[1]:
         raise ImageryError("The scene ends before it starts", where=where, fix=_FIX)
     try:
@@ -255,8 +256,8 @@ def _scene(root: Path, entry: Mapping[str, Any], path: Path, name: str, number: 
         collection=str(collection),
         bands=bands,
         time=time,
-        cloud_cover=_cloud_cover(entry, where),
-        simulated=_flag(entry, "simulated", where),
+        cloud_cover=cloud_cover(entry, where),
+        simulated=flag(entry, "simulated", where),
         content=_content(entry, path, where),
         crs=crs,
         transform=(affine.a, affine.c, affine.e, affine.f),
@@ -264,52 +265,6 @@ def _scene(root: Path, entry: Mapping[str, Any], path: Path, name: str, number: 
         dtype=dtype,
         nodata=nodata,
     )
-
-
-def _bands(entry: Mapping[str, Any], collection: str, where: str) -> tuple[str, ...]:
-    bands = entry.get("bands")
-    if not isinstance(bands, list) or not all(isinstance(b, str) for b in bands):
-        raise ImageryError("bands is not a list of names", where=where, fix=_FIX)
-    if len(set(bands)) != len(bands):
-        raise ImageryError("A band is named twice", where=where, fix=_FIX)
-    missing = [b for b in COLLECTIONS[collection].band_names if b not in bands]
-    if missing:
-        raise ImageryError(
-            f"The scene lacks {', '.join(missing)}",
-            where=where,
-            fix="Give every band of the collection; one that is not known may be all nodata",
-        )
-    return tuple(bands)
-
-
-def _time(entry: Mapping[str, Any], field: str, where: str) -> dt.datetime:
-    text = entry.get(field)
-    fix = "Write a time with its zone, as 2022-06-01T00:00:00Z"
-    if not isinstance(text, str):
-        raise ImageryError(f"{field} is not a time", where=where, fix=fix)
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ImageryError(f"{field} is not a time: {text!r}", where=where, fix=fix) from error
-    if moment.tzinfo is None:
-        raise ImageryError(f"{field} has no time zone: {text!r}", where=where, fix=fix)
-    return moment.astimezone(dt.UTC)
-
-
-def _cloud_cover(entry: Mapping[str, Any], where: str) -> float | None:
-    value = entry.get("cloud_cover")
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
-        raise ImageryError(f"cloud_cover is not a per cent: {value!r}", where=where, fix=_FIX)
-    return float(value)
-
-
-def _flag(entry: Mapping[str, Any], field: str, where: str) -> bool:
-    value = entry.get(field, False)
-    if not isinstance(value, bool):
-        raise ImageryError(f"{field} is not true or false: {value!r}", where=where, fix=_FIX)
-    return value
 
 
 def _content(entry: Mapping[str, Any], path: Path, where: str) -> str:
@@ -332,7 +287,7 @@ def _said(scene: Scene) -> list[Any]:
         scene.name,
         scene.collection,
         scene.bands,
-        [moment.isoformat() for moment in scene.time],
+        [time.isoformat() for time in scene.time],
         scene.cloud_cover,
         scene.simulated,
         scene.content,

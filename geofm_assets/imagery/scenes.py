@@ -5,21 +5,12 @@ a folder of scenes as it does from any catalogue.
 """
 
 import datetime as dt
-import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
-import rasterio.warp
 import shapely
-from affine import Affine
-from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterWindow
 from rslearn.config import LayerConfig, QueryConfig
 from rslearn.data_sources.data_source import DataSourceContext, Item
 from rslearn.data_sources.direct_materialize_data_source import DirectMaterializeDataSource
@@ -33,14 +24,12 @@ from upath import UPath
 
 from geofm_assets.core.errors import ConfigError, ImageryError
 from geofm_assets.imagery.bands import COLLECTIONS
+from geofm_assets.imagery.footprints import footprint
 from geofm_assets.imagery.index import Scene, SceneIndex, scenes_info
 from geofm_assets.imagery.periods import PeriodRule, centre, period_of, periods
+from geofm_assets.imagery.scene_reader import SceneReader
 
 __all__ = ["LocalScenes", "SceneIndex", "SceneItem", "scenes_info"]
-
-_OPEN_FILES = 64
-_WGS84 = CRS.from_epsg(4326)
-_SIDE_POINTS = 21
 
 
 class SceneItem(Item):
@@ -114,8 +103,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         self.layer = COLLECTIONS[collection]
         self.period_rule: PeriodRule = period_rule
         self.max_cloud_cover = max_cloud_cover
-        self._lock = threading.RLock()
-        self._open: OrderedDict[Path, rasterio.DatasetReader] = OrderedDict()
+        self._reader = SceneReader(self.layer)
         self._digest = ""
         self._scenes: dict[str, Scene] = {}
         self._footprints: dict[Projection, list[tuple[SceneItem, Scene, BaseGeometry]]] = {}
@@ -180,10 +168,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
 
     def close(self) -> None:
         """Close every open scene; they are opened again when needed."""
-        with self._lock:
-            for source in self._open.values():
-                source.close()
-            self._open.clear()
+        self._reader.close()
 
     def get_asset_url(self, item: SceneItem, asset_key: str) -> str:
         """Path of the scene."""
@@ -197,7 +182,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         self, layer_name: str, item: Item, bands: list[str], projection: Projection
     ) -> PixelBounds:
         """The scene's extent in pixels of a projection, rounded outward."""
-        shape = self._footprint(self._scene(item), projection)
+        shape = footprint(self._scene(item), projection)
         if shape is None:
             return (0, 0, 0, 0)
         low_x, low_y, high_x, high_y = np.round(shape.bounds, 6).tolist()
@@ -223,31 +208,12 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
     ) -> RasterArray:
         """Pixels of a scene on a window's grid, with the layer's nodata value.
 
-        A scene on the same grid is read as it is, any other is warped.
-
         Raises:
-            ImageryError: the scene cannot be read, or holds fractions where the layer stores
-                whole numbers.
+            ImageryError: the scene cannot be read.
         """
         scene = self._scene(item)
-        if np.dtype(self.layer.dtype).kind == "u" and np.dtype(scene.dtype).kind == "f":
-            raise ImageryError(
-                f"The scene is {scene.dtype}, the layer stores {self.layer.dtype} "
-                f"({self.layer.unit})",
-                where=str(scene.path),
-                fix="Scale the scene and write it as whole numbers",
-            )
-        try:
-            with self._lock:
-                pixels = self._read(scene, projection, bounds, resampling)
-        except RasterioError as error:
-            raise ImageryError(
-                f"The scene cannot be read: {error}",
-                where=str(scene.path),
-                fix="Replace the file and run again; finished windows are kept",
-            ) from error
         return RasterArray(
-            chw_array=self._with_layer_nodata(pixels, scene),
+            chw_array=self._reader.read(scene, projection, bounds, resampling),
             time_range=scene.time,
             metadata=RasterMetadata(nodata_value=self.layer.nodata),
         )
@@ -257,11 +223,10 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         index = scenes_info(self.folder)
         if index.digest == self._digest:
             return
-        with self._lock:
-            self.close()
-            self._footprints.clear()
-            self._scenes = {s.name: s for s in index.of(self.layer.collection)}
-            self._digest = index.digest
+        self.close()
+        self._footprints.clear()
+        self._scenes = {s.name: s for s in index.of(self.layer.collection)}
+        self._digest = index.digest
 
     def _scene(self, item: Item) -> Scene:
         if not self._digest:
@@ -314,75 +279,9 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
             usable.sort(
                 key=lambda s: (s.cloud_cover is None, s.cloud_cover or 0.0, s.time[0], s.name)
             )
-            shapes = [(s, self._footprint(s, projection)) for s in usable]
+            shapes = [(s, footprint(s, projection)) for s in usable]
             self._footprints[projection] = [(_item(s), s, f) for s, f in shapes if f is not None]
         return self._footprints[projection]
-
-    def _footprint(self, scene: Scene, projection: Projection) -> BaseGeometry | None:
-        """The scene's outline in pixels of a projection, None where that has no meaning."""
-        outline: BaseGeometry = shapely.box(*scene.bounds)
-        if scene.crs != projection.crs:
-            if not _representable(outline.centroid, scene.crs, projection.crs):
-                return None
-            dense = shapely.segmentize(outline, outline.length / (4 * _SIDE_POINTS))
-            xs, ys = shapely.get_coordinates(dense).T.tolist()
-            there = rasterio.warp.transform(scene.crs, projection.crs, xs, ys)
-            if not np.isfinite(there).all():
-                return None
-            outline = shapely.make_valid(shapely.Polygon(np.column_stack(there)))
-        scale = np.array([projection.x_resolution, projection.y_resolution])
-        return shapely.transform(outline, lambda points: points / scale)
-
-    def _source(self, path: Path) -> rasterio.DatasetReader:
-        source = self._open.pop(path, None)
-        if source is None:
-            source = rasterio.open(path)
-            if len(self._open) >= _OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-        self._open[path] = source
-        return source
-
-    def _read(
-        self, scene: Scene, projection: Projection, bounds: PixelBounds, resampling: Resampling
-    ) -> np.ndarray:
-        source = self._source(scene.path)
-        width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
-        offset = _offset_on_grid(scene, projection)
-        if offset is not None:
-            window = RasterWindow(bounds[0] - offset[0], bounds[1] - offset[1], width, height)
-            inside: np.ndarray = source.read(window=window)
-            return inside
-        transform = Affine(
-            projection.x_resolution,
-            0,
-            bounds[0] * projection.x_resolution,
-            0,
-            projection.y_resolution,
-            bounds[1] * projection.y_resolution,
-        )
-        nodata = self.layer.nodata if scene.nodata is None else scene.nodata
-        with WarpedVRT(
-            source,
-            crs=projection.crs,
-            transform=transform,
-            width=width,
-            height=height,
-            resampling=resampling,
-            src_nodata=nodata,
-            nodata=nodata,
-        ) as warped:
-            pixels: np.ndarray = warped.read()
-            return pixels
-
-    def _with_layer_nodata(self, pixels: np.ndarray, scene: Scene) -> np.ndarray:
-        missing = np.zeros(pixels.shape, dtype=bool)
-        if scene.nodata is not None and scene.nodata != self.layer.nodata:
-            missing |= pixels == scene.nodata
-        if pixels.dtype.kind == "f":
-            missing |= ~np.isfinite(pixels)
-        if missing.any():
-            pixels[missing] = self.layer.nodata
-        return pixels
 
 
 def _item(scene: Scene) -> SceneItem:
@@ -392,24 +291,3 @@ def _item(scene: Scene) -> SceneItem:
     shape = shapely.box(column, row, column + scene.shape[1], row + scene.shape[0])
     geometry = STGeometry(projection, shape, scene.time)
     return SceneItem(scene.name, geometry, scene.file, scene.content, scene.simulated)
-
-
-def _representable(point: shapely.Point, source: CRS, target: CRS) -> bool:
-    """Whether a point survives the way into a CRS and back: far from its zone it does not."""
-    xs, ys = rasterio.warp.transform(source, target, [point.x], [point.y])
-    if not np.isfinite([*xs, *ys]).all():
-        return False
-    here = rasterio.warp.transform(source, _WGS84, [point.x], [point.y])
-    back = rasterio.warp.transform(target, _WGS84, xs, ys)
-    return bool(np.abs(np.array(here) - np.array(back)).max() < 1e-6)
-
-
-def _offset_on_grid(scene: Scene, projection: Projection) -> tuple[int, int] | None:
-    """Pixel coordinates of the scene's upper left corner if it lies on the projection's grid."""
-    x_res, left, y_res, top = scene.transform
-    if (x_res, y_res) != (projection.x_resolution, projection.y_resolution):
-        return None
-    column, row = left / x_res, top / y_res
-    if abs(column - round(column)) > 1e-6 or abs(row - round(row)) > 1e-6:
-        return None
-    return (round(column), round(row)) if scene.crs == projection.crs else None
