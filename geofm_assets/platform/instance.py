@@ -42,8 +42,7 @@ def dagster_home(store: Store) -> Path:
 
 def open_instance(store: Store) -> dg.DagsterInstance:
     """The instance of a store, with runs whose process died marked as failed."""
-    os.environ["DAGSTER_HOME"] = str(dagster_home(store))
-    instance = dg.DagsterInstance.get()
+    instance = dg.DagsterInstance.from_config(str(dagster_home(store)))
     _fail_dead_runs(instance)
     return instance
 
