@@ -1,1 +1,1 @@
-"""See docs/architecture.md for what lives here."""
+"""Scores and what they are compared with, made from prediction rows alone."""

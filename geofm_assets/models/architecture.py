@@ -21,19 +21,13 @@ from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.nn.tokenization import (
 )
 
 from geofm_assets.core.errors import WeightsError
+from geofm_assets.models.names import ENCODER_NAMES, MAX_PATCH_SIZE, OLMOEARTH_WIDTHS
 
 # Modalities the released encoders read; the others were only decoded in pretraining
 # (olmoearth_pretrain_minimal.model_loader, ENCODER_INPUT_MODALITY_NAMES).
 ENCODER_MODALITIES = ("sentinel2_l2a", "sentinel1", "landsat")
-MAX_PATCH_SIZE = 8
 MAX_TIMESTEPS = 12
 DROP_PATH = 0.1
-
-_SIZES: dict[str, tuple[str, ...]] = {
-    "v1": published.V1_SUPPORTED_SIZES,
-    "v1_1": published.V1_1_SUPPORTED_SIZES,
-    "v1_2": published.V1_2_SUPPORTED_SIZES,
-}
 
 
 @dataclass(frozen=True)
@@ -58,33 +52,20 @@ class Architecture:
         return f"allenai/OlmoEarth-{self.version}-{self.size.capitalize()}"
 
 
-def architectures() -> dict[str, Architecture]:
-    """Every OlmoEarth architecture this package can build, by name."""
-    known = {}
-    for version, sizes in _SIZES.items():
-        for size in sizes:
-            width = int(
-                published.MODEL_SIZE_CONFIGS[f"{size}_shallow_decoder"]["encoder_embedding_size"]
-            )
-            name = f"olmoearth_{version}_{size}"
-            known[name] = Architecture(name, version, size, width)
-    return known
-
-
 def architecture(name: str) -> Architecture:
     """The architecture of a name.
 
     Raises:
         WeightsError: no architecture has this name.
     """
-    known = architectures()
-    if name not in known:
+    if name not in OLMOEARTH_WIDTHS:
         raise WeightsError(
             f"No encoder is named {name!r}",
             where="encoder",
-            fix=f"Use one of {', '.join(sorted(known))}, presto",
+            fix=f"Use one of {', '.join(ENCODER_NAMES)}",
         )
-    return known[name]
+    version, size = name.removeprefix("olmoearth_").rsplit("_", 1)
+    return Architecture(name, version, size, OLMOEARTH_WIDTHS[name])
 
 
 def model_config(arch: Architecture) -> LatentMIMConfig:

@@ -17,7 +17,6 @@ from geofm_assets.core.errors import WeightsError
 from geofm_assets.core.hashing import sha256_file
 from geofm_assets.models import presto
 from geofm_assets.models.architecture import (
-    MAX_PATCH_SIZE,
     Architecture,
     architecture,
     bundle_config,
@@ -25,6 +24,7 @@ from geofm_assets.models.architecture import (
 )
 from geofm_assets.models.config import EncoderSpec
 from geofm_assets.models.hub import ModelHub
+from geofm_assets.models.names import MAX_PATCH_SIZE, PRESTO
 from geofm_assets.models.proof import (
     LoadedKeys,
     WeightsProof,
@@ -113,7 +113,7 @@ def build_encoder(
             weights that do not fit.
         SourceUnavailableError: the hub did not answer.
     """
-    if spec.name == presto.NAME:
+    if spec.name == PRESTO:
         module, proof = presto.build(spec, patch_size, hub)
         return BuiltEncoder(module, presto.EMBEDDING_SIZE, proof)
     arch = architecture(spec.name)

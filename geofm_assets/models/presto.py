@@ -28,9 +28,9 @@ from geofm_assets.core.errors import WeightsError
 from geofm_assets.core.hashing import sha256_file
 from geofm_assets.models.config import EncoderSpec
 from geofm_assets.models.hub import ModelHub
+from geofm_assets.models.names import PRESTO
 from geofm_assets.models.proof import WeightsProof, load_encoder, make_proof, read_state
 
-NAME = "presto"
 HUB_ID = "nasaharvest/presto@1b97f885969da4e2d5834ca8c92707c737911464"
 WEIGHTS_FILE = "default_model.pt"
 EMBEDDING_SIZE = 128
@@ -180,7 +180,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.seed)
         module = PrestoEncoder()
-    config = {"architecture": NAME}
+    config = {"architecture": PRESTO}
     if spec.source == "random":
         return module, make_proof(module.model, f"random initialisation, seed {spec.seed}", config)
     if spec.source == "hub":

@@ -1,1 +1,1 @@
-"""See docs/architecture.md for what lives here."""
+"""Fine-tuning: experiments, the data they see, training with Lightning, predictions."""

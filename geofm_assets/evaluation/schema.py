@@ -1,0 +1,56 @@
+"""The table of scores."""
+
+from typing import Annotated
+
+import pandas as pd
+import pandera.pandas as pp
+import pyarrow as pa
+
+from geofm_assets.core.schema import TableModel
+
+SCORE = pa.schema(
+    [
+        ("experiment", pa.string()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.int64()),
+        ("model_id", pa.string()),
+        ("label_rule", pa.string()),
+        ("simulated", pa.bool_()),
+    ]
+)
+
+
+class Score(TableModel):
+    """One row a metric and split, with its 95 % bootstrap interval.
+
+    `n` is how many windows the metric rests on: those of the split (accuracy, macro_f1), those
+    predicted as the class (precision), those of the class (recall), either (f1). A metric that
+    rests on none is 0, scikit-learn's `zero_division=0`.
+    """
+
+    experiment: Annotated[pd.ArrowDtype, pa.string()]
+    split: Annotated[pd.ArrowDtype, pa.string()] = pp.Field(isin=("train", "val", "test"))
+    metric: Annotated[pd.ArrowDtype, pa.string()] = pp.Field(
+        str_matches=r"^(accuracy|macro_f1|(precision|recall|f1)_[a-z0-9_]+)$"
+    )
+    value: Annotated[pd.ArrowDtype, pa.float64()] = pp.Field(ge=0, le=1)
+    low: Annotated[pd.ArrowDtype, pa.float64()] = pp.Field(ge=0, le=1)
+    high: Annotated[pd.ArrowDtype, pa.float64()] = pp.Field(ge=0, le=1)
+    n: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)
+    model_id: Annotated[pd.ArrowDtype, pa.string()] = pp.Field(str_matches=r"^[0-9a-f]{64}$")
+    label_rule: Annotated[pd.ArrowDtype, pa.string()]
+    simulated: Annotated[pd.ArrowDtype, pa.bool_()]
+
+    @pp.dataframe_check(name="low is not above high")
+    @classmethod
+    def _ordered(cls, frame: pd.DataFrame) -> pd.Series:
+        return pd.Series(frame["low"].to_numpy() <= frame["high"].to_numpy(), index=frame.index)
+
+    @pp.dataframe_check(name="one row an experiment, split and metric")
+    @classmethod
+    def _unique(cls, frame: pd.DataFrame) -> pd.Series:
+        return ~frame.duplicated(["experiment", "split", "metric"])

@@ -1,0 +1,51 @@
+"""Settings of fine-tuning."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """How an experiment is trained.
+
+    The recipe (AdamW, encoder frozen at first, plateau schedule with factor 0.2, patience 2,
+    cooldown 10 on the validation loss) is the published one of the WorldCereal fine-tuning runs.
+
+    Attributes:
+        epochs: passes over the training windows.
+        batch_size: windows a step and device.
+        lr: learning rate of the encoder.
+        head_lr: learning rate of the head; None means `lr`.
+        weight_decay: of AdamW.
+        freeze_epochs: first epochs in which only the head learns.
+        plateau_factor: learning rates are multiplied by it when the validation loss stalls.
+        plateau_patience: epochs without improvement before that.
+        plateau_cooldown: epochs after it before the next.
+        early_stop_patience: stop after this many epochs without improvement; None never stops.
+        class_weights: `balanced` weighs a class by the inverse of its share in train; `none`.
+        flips: mirror training windows at random, up to down and left to right.
+        seed: of shuffling, flips, dropout and the head's start.
+        accelerator: `auto` uses every visible GPU in bfloat16, or the CPU; `cpu` never a GPU.
+        num_workers: loader processes; packed chips load fastest with 0.
+        threads: CPU threads. Sums differ in the last digits between thread counts, so the number
+            is fixed for the same scores on any machine.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    lr: float = Field(default=1e-4, gt=0)
+    head_lr: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    freeze_epochs: int = Field(default=2, ge=0)
+    plateau_factor: float = Field(default=0.2, gt=0, lt=1)
+    plateau_patience: int = Field(default=2, ge=0)
+    plateau_cooldown: int = Field(default=10, ge=0)
+    early_stop_patience: int | None = Field(default=None, ge=1)
+    class_weights: Literal["balanced", "none"] = "balanced"
+    flips: bool = True
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    accelerator: Literal["auto", "cpu"] = "auto"
+    num_workers: int = Field(default=0, ge=0)
+    threads: int = Field(default=2, ge=1)

@@ -1,0 +1,203 @@
+"""Training an experiment with Lightning, to a checkpoint that can be used and questioned."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from geofm_assets.core.errors import ExperimentError
+from geofm_assets.core.hashing import json_digest, table_digest
+from geofm_assets.core.progress import Report, silent
+from geofm_assets.models.config import EncoderSpec
+from geofm_assets.models.encoders import BuiltEncoder, build_encoder
+from geofm_assets.models.hub import ModelHub
+from geofm_assets.models.proof import WeightsProof
+from geofm_assets.training.checkpoint import band_contract, identity, write_checkpoint
+from geofm_assets.training.config import TrainingConfig
+from geofm_assets.training.data import WindowDataset, open_chips
+from geofm_assets.training.experiments import Experiment
+from geofm_assets.training.loading import loaders
+from geofm_assets.training.module import FineTuning, HistoryRow, WindowClassifier
+from geofm_assets.training.resume import BEST, LAST, prepare_work
+from geofm_assets.training.running import on_gpu, quiet, reproducible, trainer
+
+CHECKPOINT = "checkpoint.ckpt"
+WORK_FOLDER = ".training"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished training.
+
+    Attributes:
+        checkpoint: `checkpoint.ckpt` in the experiment's folder.
+        model_id: of the fine-tuned model, as predictions carry it.
+        proof: what the encoder started from.
+        history: a row an epoch.
+        best_epoch: the epoch whose weights were kept: the lowest validation loss.
+        resumed_from: epoch an interrupted run was taken up at; None for a fresh start.
+    """
+
+    checkpoint: Path
+    model_id: str
+    proof: WeightsProof
+    history: list[HistoryRow]
+    best_epoch: int
+    resumed_from: int | None
+
+
+def fit(
+    experiment: Experiment,
+    manifest: pa.Table,
+    chips_root: Path,
+    classes: tuple[str, ...],
+    *,
+    label_rule: str,
+    config: TrainingConfig,
+    encoder: EncoderSpec,
+    out_dir: Path,
+    hub: ModelHub | None = None,
+    run_key: str | None = None,
+    simulated: bool | None = None,
+    progress: Report = silent,
+) -> FitResult:
+    """Fine-tune one experiment.
+
+    A run that was killed is taken up after its last finished epoch if it had the same `run_key`,
+    and ends with the same weights on a CPU. Training state lies in `out_dir/.training` until the
+    checkpoint is written.
+
+    Args:
+        experiment: what to train.
+        manifest: MANIFEST rows of every split; `train` is learned from, `val` chooses the epoch.
+        chips_root: folder with `h3_cell=<cell>` chips.
+        classes: names in the order of `class_id`.
+        label_rule: rule and version, carried along.
+        config: the recipe.
+        encoder: what the encoder starts from.
+        out_dir: the experiment's folder.
+        hub: for `encoder.source == "hub"`.
+        run_key: digest of everything the run depends on; computed here if None.
+        simulated: whether inputs are simulated; taken from the manifest if None.
+        progress: told of every epoch.
+
+    Raises:
+        ExperimentError: train has fewer than two classes, val is empty, or the chips are not what
+            the manifest says.
+        WeightsError: the encoder's weights do not fit.
+    """
+    if simulated is None:
+        simulated = bool(pc.any(manifest["simulated"]).as_py())
+    if run_key is None:
+        settings = [config.model_dump(), encoder.model_dump(), list(classes), label_rule]
+        run_key = json_digest([table_digest(manifest), experiment.name, *settings])
+    with reproducible(config.threads):
+        built = build_encoder(
+            encoder, experiment.patch_size, hub=hub, autocast=on_gpu(config.accelerator)
+        )
+        rows = _rows(manifest, classes)
+        dataset = WindowDataset(
+            manifest,
+            open_chips(manifest, chips_root),
+            experiment,
+            augment=config.flips,
+            seed=config.seed,
+        )
+        module = _module(built, np.array(dataset.targets)[rows["train"]], len(classes), config)
+        work = out_dir / WORK_FOLDER
+        last = prepare_work(work, run_key)
+        resumed = _finished_epochs(last)
+        learn, check = loaders(dataset, rows["train"], rows["val"], config)
+        with quiet():
+            trainer(work, config, progress).fit(
+                module, learn, check, ckpt_path=last, weights_only=True
+            )
+        best = torch.load(work / BEST, map_location="cpu", weights_only=True)
+        final = torch.load(work / LAST, map_location="cpu", weights_only=True)
+    prefix = "model."
+    state = {
+        key.removeprefix(prefix): value
+        for key, value in best["state_dict"].items()
+        if key.startswith(prefix)
+    }
+    contract = band_contract(experiment)
+    trained = identity(state, experiment, classes, label_rule, contract)
+    content = {
+        "state_dict": state,
+        "model_id": trained,
+        "experiment": experiment.model_dump(),
+        "experiment_name": experiment.name,
+        "classes": list(classes),
+        "label_rule": label_rule,
+        "band_contract": contract,
+        "training": config.model_dump(),
+        "encoder": encoder.model_dump(mode="json"),
+        "weights": json.loads(json.dumps(built.proof.as_dict())),
+        "best_epoch": int(best["epoch"]),
+        "simulated": simulated,
+    }
+    write_checkpoint(out_dir / CHECKPOINT, content)
+    shutil.rmtree(work)
+    return FitResult(
+        checkpoint=out_dir / CHECKPOINT,
+        model_id=trained,
+        proof=built.proof,
+        history=list(final["geofm_history"]),
+        best_epoch=int(best["epoch"]),
+        resumed_from=resumed,
+    )
+
+
+def _rows(manifest: pa.Table, classes: tuple[str, ...]) -> dict[str, list[int]]:
+    """Rows of train and val."""
+    splits = np.array(manifest["split"].to_pylist(), dtype=object)
+    rows = {name: np.flatnonzero(splits == name).tolist() for name in ("train", "val")}
+    targets = manifest["class_id"].to_numpy()
+    beyond = sorted({int(t) for t in targets if not 0 <= t < len(classes)})
+    if beyond:
+        raise ExperimentError(
+            f"The manifest has class_id {beyond}, the label rule {len(classes)} classes",
+            where="split manifest",
+            fix="Make the sampling plan again",
+        )
+    if len(set(targets[rows["train"]].tolist())) < 2:
+        raise ExperimentError(
+            "The train split has fewer than two classes",
+            where="split manifest",
+            fix="Sample more points or cells, or change the split",
+        )
+    if not rows["val"]:
+        raise ExperimentError(
+            "The val split is empty, so no epoch can be chosen",
+            where="split manifest",
+            fix="Sample more points or cells, or change the split",
+        )
+    return rows
+
+
+def _module(
+    built: BuiltEncoder, targets: np.ndarray, classes: int, config: TrainingConfig
+) -> FineTuning:
+    """The model with a seeded head and the loss's class weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        model = WindowClassifier(built.module, built.embedding_size, classes)
+    weights = torch.ones(classes)
+    if config.class_weights == "balanced":
+        counts = torch.bincount(torch.from_numpy(targets.astype(np.int64)), minlength=classes)
+        present = int((counts > 0).sum())
+        weights = torch.where(counts > 0, len(targets) / (present * counts.clamp(min=1)), 0.0)
+    return FineTuning(model, config, weights.float())
+
+
+def _finished_epochs(last: Path | None) -> int | None:
+    """How many epochs an interrupted run had finished."""
+    if last is None:
+        return None
+    state = torch.load(last, map_location="cpu", weights_only=True)
+    return len(state["geofm_history"])
