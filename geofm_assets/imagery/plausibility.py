@@ -49,10 +49,10 @@ RATIOS = (
 NEAREST = (
     ("B08", "B07", ("B02", "B03", "B04", "B05", "B11", "B12")),
     ("B03", "B02", ("B05", "B08", "B11", "B12")),
-    ("B04", "B03", ("B11", "B12")),
 )
 """Pixel by pixel the first is nearer to the second, its neighbour, than the others are."""
 NEARER_BY = 0.8
+FLAT = 0.12
 
 _DECIBEL_MEDIANS = {"vv": (-30.0, 5.0), "vh": (-40.0, 0.0)}
 
@@ -85,7 +85,8 @@ def nearest_neighbour(pixels: Mapping[str, np.ndarray]) -> list[str]:
     """Failures of the rule that neighbours in the spectrum resemble each other most.
 
     Resemblance is the median of |ln(a / b)| over pixels. Another band must be clearly nearer
-    (0.8 times the distance) to be a failure.
+    (0.8 times the distance) to be a failure. Where neighbours lie within 0.12 of each other, as
+    over cities and clouds with their flat spectra, nothing is concluded.
 
     Args:
         pixels: digital numbers of land pixels by band, all of one length, NaN without data.
@@ -93,10 +94,12 @@ def nearest_neighbour(pixels: Mapping[str, np.ndarray]) -> list[str]:
     failures = []
     for band, anchor, others in NEAREST:
         own = _distance(pixels, band, anchor)
+        if own is None or own < FLAT:
+            continue
         failures += [
             f"{other} is nearer to {anchor} than {band} is: {band} and {other} may be swapped"
             for other in others
-            if own is not None and (_distance(pixels, other, anchor) or np.inf) < NEARER_BY * own
+            if (_distance(pixels, other, anchor) or np.inf) < NEARER_BY * own
         ]
     return failures
 
