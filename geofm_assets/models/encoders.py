@@ -64,11 +64,13 @@ class BuiltEncoder:
 
 
 class PooledOlmoEarth(FeatureExtractor):
-    """rslearn's OlmoEarth, its tokens averaged over what each sample really has.
+    """rslearn's OlmoEarth, made independent of which samples share a batch.
 
-    rslearn's own pooling averages over the modalities present in the batch, so a sample without
-    Sentinel-1 is halved when a neighbour in its batch has some. Averaging over a sample's own
-    valid tokens makes a prediction independent of its batch.
+    Two things upstream let a neighbour change a sample that lacks a month. rslearn averages over
+    the modalities present in the batch, so a sample without Sentinel-1 is halved if another has
+    some: here tokens are averaged over what the sample itself has. And outside training the
+    encoder drops its attention mask, so the padding of shorter samples is attended to: here the
+    mask stays.
 
     Args:
         backbone: rslearn's wrapper with `token_pooling=False`.
@@ -77,6 +79,7 @@ class PooledOlmoEarth(FeatureExtractor):
     def __init__(self, backbone: OlmoEarth) -> None:
         super().__init__()
         self.backbone = backbone
+        backbone.model._maybe_get_attn_mask = _attention_mask  # ours, for its own drops the mask
 
     def forward(self, context: ModelContext) -> FeatureMaps:
         """Mean over valid (modality, time, band set) tokens: (B, D, H/p, W/p)."""
@@ -91,6 +94,11 @@ class PooledOlmoEarth(FeatureExtractor):
         """(patch size, embedding size) of the one feature map."""
         channels: list[tuple[int, int]] = self.backbone.get_backbone_channels()
         return channels
+
+
+def _attention_mask(new_mask: torch.Tensor | None, fast_pass: bool) -> torch.Tensor | None:
+    """The mask of real tokens wherever there is padding, in training and out of it."""
+    return None if fast_pass else new_mask
 
 
 def build_encoder(
