@@ -238,8 +238,10 @@ def _invalidate_changed(
             geometries.append(geometry)
         matched = source.get_items(geometries, layer.config.data_source.query_config)
         for (window, datas), groups in zip(kept, matched, strict=True):
-            now = [[item.serialize() for item in group.items] for group in groups]
-            if now != datas[layer.name].serialized_item_groups:
+            before = datas[layer.name]
+            items = [[item.serialize() for item in group.items] for group in groups]
+            ranges = [group.request_time_range for group in groups]
+            if (items, ranges) != (before.serialized_item_groups, before.group_time_ranges):
                 _drop_layer(window, layer.name)
 
 
