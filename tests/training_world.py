@@ -91,9 +91,10 @@ def make_world(
         count = len(members)
         s2 = rng.normal(1500, 200, (count, months, 12, size, size))
         s2[:, :, 3] += signal * 2000 * (1 - classes)[:, None, None, None]
-        s1 = rng.normal(-12, 2, (count, months, 2, size, size)) - signal * 4 * classes[
-            :, None, None, None, None
-        ]
+        s1 = (
+            rng.normal(-12, 2, (count, months, 2, size, size))
+            - signal * 4 * classes[:, None, None, None, None]
+        )
         values = {
             "sentinel2_l2a": np.clip(s2, 1, 10000).astype(np.uint16),
             "sentinel1": s1.astype(np.float32),
