@@ -430,12 +430,13 @@ def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
         output_required=False,
         pool="rdm",
         check_specs=check_specs(files_key, "file_complete", partitions_def=source.partitions_def),
-        required_resource_keys=set() if csv_config else {"rdm"},
+        required_resource_keys={"store"} if csv_config else {"store", "rdm"},
         description="The full label file of a collection as published, with its sha256.",
     )
     def reference_collection(
-        context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource
+        context: dg.AssetExecutionContext, config: PartitionConfig
     ) -> Iterator[Any]:
+        store: StoreResource = context.resources.store
         opened = store.open()
 
         def work(collection_id: str) -> Outcome:

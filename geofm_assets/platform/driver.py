@@ -202,5 +202,11 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
         error = data.error
         while error is not None and error.cause is not None:
             error = error.cause
-        reasons.append(described or (error.message.strip() if error else "unknown failure"))
+        reasons.append(described or (_plain(error.message) if error else "unknown failure"))
     return "; ".join(reasons) or "The run failed before its first step"
+
+
+def _plain(message: str) -> str:
+    """An error's message without the name of our own exception class before it."""
+    head, separator, rest = message.strip().partition(": ")
+    return rest if separator and head.startswith("geofm_assets.") else message.strip()

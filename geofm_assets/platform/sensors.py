@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
 
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.core.resources import StoreResource
@@ -36,7 +39,7 @@ _POLL_SECONDS = 3600
 _RECONCILE_SECONDS = 60
 
 
-def listing_job() -> dg.UnresolvedAssetJobDefinition:
+def listing_job() -> UnresolvedAssetJobDefinition:
     """Refresh the listing of WorldCereal collections."""
     return dg.define_asset_job(
         LISTING_JOB,

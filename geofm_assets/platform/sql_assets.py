@@ -25,17 +25,17 @@ from geofm_assets.platform.sql_models import (
 
 _PREVIEW_ROWS = 20
 # The assets of a task whose tables each SQL source reads.
-_SOURCE_ASSETS = {
-    "collections": "collections",
-    "reference_points": "reference_points",
-    "quarantine": "reference_points",
-    "sampled_points": "filtered_points",
-    "cells": "sampling_plan",
-    "windows": "window_group",
-    "rasters": "rasters",
-    "split_manifest": "split_manifest",
-    "predictions": "predictions",
-    "scores": "eval_scores",
+_SOURCE_ASSETS: dict[str, tuple[str, ...]] = {
+    "collections": ("collections",),
+    "reference_points": ("reference_points",),
+    "quarantine": ("reference_points", "candidates", "sampling_plan"),
+    "sampled_points": ("filtered_points",),
+    "cells": ("sampling_plan",),
+    "windows": ("window_group",),
+    "rasters": ("rasters",),
+    "split_manifest": ("split_manifest",),
+    "predictions": ("predictions", "baseline_scores"),
+    "scores": ("eval_scores", "baseline_scores"),
 }
 _LABEL_ASSETS = {"collections", "reference_points"}
 
@@ -50,9 +50,9 @@ def build_sql_assets(label_prefixes: Mapping[str, Sequence[str]]) -> list[dg.Ass
 
 
 def _source_keys(name: str, label_prefixes: Mapping[str, Sequence[str]]) -> list[dg.AssetKey]:
-    asset = _SOURCE_ASSETS[name]
     keys = {
         dg.AssetKey([*(prefix if asset in _LABEL_ASSETS else [task]), asset])
+        for asset in _SOURCE_ASSETS[name]
         for task, prefix in label_prefixes.items()
     }
     return sorted(keys, key=lambda key: key.to_user_string())
@@ -67,15 +67,16 @@ def _lineage(
 ) -> dg.TableColumnLineage:
     deps: dict[str, list[dg.TableColumnDep]] = {}
     for column, upstream in model.column_lineage.items():
-        for table, source_column in upstream:
-            keys = (
+        found = {
+            (key, source_column)
+            for table, source_column in upstream
+            for key in (
                 [_model_key(table, layers[table])]
                 if table in layers
                 else _source_keys(table, label_prefixes)
             )
-            deps.setdefault(column, []).extend(
-                dg.TableColumnDep(asset_key=key, column_name=source_column) for key in keys
-            )
+        }
+        deps[column] = [dg.TableColumnDep(asset_key=k, column_name=c) for k, c in sorted(found)]
     return dg.TableColumnLineage(deps_by_column=deps)
 
 

@@ -44,7 +44,7 @@ class SamplingTask:
         labels: label rule and confidence thresholds.
         sampling: sample size, cell resolution, seed.
         split: how cells are divided into train, val and test.
-        window_extent_m: points of two splits nearer than this would share pixels, in metres.
+        window_extent_m: side of a window, in metres; windows of two splits may not overlap.
     """
 
     name: str

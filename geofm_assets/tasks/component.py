@@ -1,6 +1,5 @@
 """The Dagster component that reads a task file and builds the task's assets."""
 
-import math
 from typing import Self
 
 import dagster as dg
@@ -19,7 +18,7 @@ from geofm_assets.windows.assets import build_window_assets
 def training_task(config: TaskConfig) -> TrainingTask:
     """A task's settings in the form its stages take them."""
     # +1 pixel: a point lies anywhere in its pixel, and the window's corner is truncated
-    extent = (config.windows.size + 1) * config.windows.resolution * math.sqrt(2)
+    extent = (config.windows.size + 1) * config.windows.resolution
     sampling = SamplingTask(
         name=config.name,
         source=label_source(config.name, config.labels),

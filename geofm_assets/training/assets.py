@@ -29,6 +29,7 @@ from geofm_assets.models.encoders import EncoderSpec
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.models.resources import ModelHubResource
 from geofm_assets.sampling.assets import planned_cells
+from geofm_assets.sampling.plan import promised_distance_m
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.experiments import Experiment, ExperimentsConfig
 from geofm_assets.training.fit import fit
@@ -147,7 +148,9 @@ class ManifestStage:
         )
         sampling = self.task.imagery.sampling
         hashed = sampling.split.by == "ai2_hash"
-        promised = 0.0 if hashed else sampling.split.min_distance_m or sampling.window_extent_m
+        promised = 0.0
+        if not hashed:
+            promised = promised_distance_m(sampling.split, sampling.window_extent_m)
         checks = [
             check_leakage(manifest, promised),
             check_classes(manifest, ("train", "val") if hashed else ("train", "val", "test")),
@@ -238,7 +241,7 @@ class CheckpointStage:
         manifest_key = ManifestStage(task).key()
         provenance = store.provenance(manifest_key)
         simulated = provenance is not None and provenance.simulated
-        config = {
+        config: dict[str, Any] = {
             "task": task.name,
             "experiment": parsed.model_dump(),
             "training": task.training.model_dump(),

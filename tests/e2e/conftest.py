@@ -22,6 +22,7 @@ SMALL = (
     "experiments.timesteps=[1, 6]",
     "experiments.window_size=[1, 4, 8]",
     "split.tolerance=0.15",
+    "split.min_units=6",
 )
 
 
