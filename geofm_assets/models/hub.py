@@ -14,9 +14,9 @@ import requests
 from geofm_assets.core.errors import DownloadError, SourceUnavailableError, WeightsError
 from geofm_assets.core.hashing import sha256_file
 
-_REPO = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
-_REVISION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 _RETRIED = {429, 500, 502, 503, 504}
 
@@ -75,7 +75,7 @@ class ModelHub:
         """
         repo, _, revision = location.partition("@")
         revision = revision or "main"
-        if not _REPO.match(repo) or not _REVISION.match(revision):
+        if not _REPO.fullmatch(repo) or not _REVISION.fullmatch(revision):
             raise WeightsError(
                 "Not a hub repository",
                 where=repr(location),
@@ -147,7 +147,7 @@ class ModelHub:
             raise DownloadError(f"{size} bytes came, {length} were promised", where=url)
         for part in [*answer.history, answer]:
             promised = part.headers.get("X-Linked-Etag", "").strip('"')
-            if _SHA256.match(promised) and promised != digest:
+            if _SHA256.fullmatch(promised) and promised != digest:
                 raise DownloadError(
                     f"sha256 is {digest}, the hub promised {promised}", where=url, fix="Try again"
                 )

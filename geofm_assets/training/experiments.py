@@ -20,8 +20,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 AXES = ("encoder", "modality", "patch_size", "window_size", "timesteps")
 _NAME = re.compile(
-    r"^(?P<encoder>[a-z0-9]+(?:_[a-z0-9]+)*)-(?P<modality>s2|s1|s1_s2)"
-    r"-ps(?P<patch_size>[1-9][0-9]*)-ws(?P<window_size>[1-9][0-9]*)-t(?P<timesteps>[1-9][0-9]*)$"
+    r"(?P<encoder>[a-z0-9]+(?:_[a-z0-9]+)*)-(?P<modality>s2|s1|s1_s2)"
+    r"-ps(?P<patch_size>[1-9][0-9]*)-ws(?P<window_size>[1-9][0-9]*)-t(?P<timesteps>[1-9][0-9]*)"
 )
 # What the default leans to where the file names none: the cheapest that sees a neighbourhood.
 _USUAL_PATCH, _USUAL_WINDOW = 4, 16
@@ -67,7 +67,7 @@ class Experiment(BaseModel):
         Raises:
             ExperimentError: the name is not one.
         """
-        match = _NAME.match(name)
+        match = _NAME.fullmatch(name)
         if match is None:
             raise ExperimentError(
                 "Not the name of an experiment",

@@ -170,7 +170,7 @@ class FineTuning(pl.LightningModule):
         self._val = []
         loss = torch.nn.functional.cross_entropy(logits, targets, weight=self.class_weights.cpu())
         shared = self.trainer.strategy.broadcast(loss)
-        self.log("val_loss", shared, rank_zero_only=False, sync_dist=False)
+        self.log("val_loss", shared, sync_dist=True)
         count = sum(n for _, n in self._train)
         seconds = max(time.monotonic() - self._started, 1e-9)
         row: HistoryRow = {

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.module import FineTuning
-from geofm_assets.training.resume import BEST, AtomicCheckpointIO
+from geofm_assets.training.resume import BEST, LAST, AtomicCheckpointIO
 
 MONITOR = "val_loss"
 # cuBLAS repeats itself only with a fixed workspace (cuBLAS manual, "Results reproducibility").
@@ -64,17 +64,15 @@ def trainer(work: Path, config: TrainingConfig, report: Report) -> pl.Trainer:
     """
     gpu = on_gpu(config.accelerator)
     devices = torch.cuda.device_count() if gpu else 1
-    saving = ModelCheckpoint(
-        dirpath=work,
-        filename=Path(BEST).stem,
-        monitor=MONITOR,
-        mode="min",
-        save_top_k=1,
-        save_last=True,
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )
-    callbacks: list[Callback] = [EpochReport(config.epochs, report), saving]
+    saved: dict[str, Any] = {
+        "dirpath": work,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    # Two savers: `save_last` of the first would only be written where val_loss has fallen.
+    best = ModelCheckpoint(filename=Path(BEST).stem, monitor=MONITOR, mode="min", **saved)
+    last = ModelCheckpoint(filename=Path(LAST).stem, **saved)
+    callbacks: list[Callback] = [EpochReport(config.epochs, report), best, last]
     if config.early_stop_patience is not None:
         callbacks.append(EarlyStopping(MONITOR, patience=config.early_stop_patience))
     return pl.Trainer(
@@ -134,6 +132,7 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")  # torch 2.15
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
