@@ -24,7 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a label file to a metric: every artifact a Dagster asset.",
 )
-console = Console()
+# a pipe has no width of its own; score tables need more than the usual 80 columns
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder or URL of the store [env: GEOFM_STORE].")

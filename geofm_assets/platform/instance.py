@@ -15,6 +15,7 @@ HOME_KEY = "dagster_home"
 DRIVER_TAG = "geofm/driver"
 _CONFIG = {
     "telemetry": {"enabled": False},
+    "nux": {"enabled": False},
     "concurrency": {"runs": {"max_concurrent_runs": 2}},
 }
 

@@ -66,9 +66,9 @@ def print_scores(console: Console, scores: pa.Table, split: str = "test") -> Non
     title = f"{split}: {n} windows, 95 % bootstrap intervals"
     title += "   SIMULATED DATA" if simulated else ""
     table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     for name in experiments:
-        table.add_column(name, overflow="fold")
+        table.add_column(name.replace("-", " "))
     by_key = {(r["experiment"], r["metric"]): r for r in rows}
     for metric in metrics:
         cells = []
