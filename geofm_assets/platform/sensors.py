@@ -31,6 +31,7 @@ from geofm_assets.labels.worldcereal.collections import (
     cursor,
 )
 from geofm_assets.platform.stages import StageView, task_stages, wanted_partitions
+from geofm_assets.tasks.component import task_jobs
 from geofm_assets.training.assets import TrainingTask
 
 LISTING_JOB = "worldcereal_listing"
@@ -124,14 +125,17 @@ def requests_for(
             lagging = [v for v in views if not v.is_current(store)]
             if lagging:
                 key = json_digest([v.name for v in lagging] + [_state(store, task)])
-                return f"{len(lagging)} of {axis}", [_request(lagging, None, f"{axis}:{key}")]
+                request = _request(task, axis, lagging, None, f"{axis}:{key}")
+                return f"{len(lagging)} of {axis}", [request]
             continue
         partitions = wanted_partitions(views[0], task, store)
         stale = {p: [v for v in views if not v.is_current(store, p)] for p in partitions}
         stale = {p: lagging for p, lagging in stale.items() if lagging}
         if stale:
             state = _state(store, task)
-            requests = [_request(v, p, f"{p}:{state}") for p, v in sorted(stale.items())]
+            requests = [
+                _request(task, axis, v, p, f"{p}:{state}") for p, v in sorted(stale.items())
+            ]
             return f"{len(stale)} of {len(partitions)} {axis}", requests[:MAX_REQUESTS]
     return "nothing", []
 
@@ -159,19 +163,24 @@ def _state(store: Store, task: TrainingTask) -> str:
     return json_digest([[f.content if f else None for f in found], record, settings])
 
 
-def _request(views: Sequence[StageView], partition: str | None, run_key: str) -> dg.RunRequest:
+def _request(
+    task: TrainingTask, axis: str, views: Sequence[StageView], partition: str | None, run_key: str
+) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=run_key, partition_key=partition, asset_selection=[v.key for v in views]
+        run_key=run_key,
+        job_name=f"{task.name}_{axis}",
+        partition_key=partition,
+        asset_selection=[v.key for v in views],
     )
 
 
 def reconcile_sensor(task: TrainingTask) -> dg.SensorDefinition:
     """Keeps a task's data, up to the split manifest, in step with its collections."""
-    selection = dg.AssetSelection.groups(task.name) | dg.AssetSelection.groups("labels")
+    jobs = task_jobs(task.name, task.imagery.sampling.source.prefix)
 
     @dg.sensor(
         name=f"{task.name}_reconcile",
-        target=selection,
+        jobs=[jobs[axis] for axis in ("collections", "plan", "cells", "manifest")],
         minimum_interval_seconds=_RECONCILE_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Requests runs for exactly the collections and cells whose inputs changed, "
@@ -199,7 +208,6 @@ def experiments_sensor(task: TrainingTask, names: Sequence[str]) -> dg.SensorDef
 
     @dg.sensor(
         name=f"{task.name}_experiments",
-        target=dg.AssetSelection.assets(dg.AssetKey([task.name, "checkpoint"])),
         minimum_interval_seconds=_RECONCILE_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Adds the task file's experiment grid as partitions; starts no run.",

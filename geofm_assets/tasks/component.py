@@ -1,8 +1,13 @@
 """The Dagster component that reads a task file and builds the task's assets."""
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Self
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
 from pydantic import BaseModel
 
 from geofm_assets.core.settings import load_settings
@@ -49,29 +54,62 @@ def _is_csv(config: TaskConfig) -> bool:
     return config.labels.source == "csv"
 
 
+@cache
+def task_jobs(
+    name: str, label_prefix: tuple[str, ...]
+) -> Mapping[str, UnresolvedAssetJobDefinition]:
+    """The jobs of a task by what they make; the same objects for the same arguments.
+
+    Dagster refuses two jobs of one name, and sensors refer to these, hence the cache.
+
+    Args:
+        name: the task.
+        label_prefix: asset key prefix of its label assets.
+    """
+
+    def job(suffix: str, description: str, *keys: dg.AssetKey) -> UnresolvedAssetJobDefinition:
+        selection = dg.AssetSelection.assets(*keys)
+        return dg.define_asset_job(f"{name}_{suffix}", selection, description=description)
+
+    def own(*names: str) -> list[dg.AssetKey]:
+        return [dg.AssetKey([name, n]) for n in names]
+
+    files = [dg.AssetKey([*label_prefix, n]) for n in ("reference_collection", "reference_points")]
+    return {
+        "collections": job(
+            "collections",
+            "Fetch collections, read their points, find what could be in the sample.",
+            *files,
+            *own("candidates"),
+        ),
+        "plan": job(
+            "plan",
+            "Draw and split the sample; set up the imagery.",
+            *own("sampling_plan", "dataset_config"),
+        ),
+        "cells": job(
+            "cells",
+            "Points, windows, rasters and chips of H3 cells: launch a backfill here.",
+            *own("filtered_points", "window_group", "rasters", "chips"),
+        ),
+        "manifest": job(
+            "manifest",
+            "Gather the cells and score the baselines.",
+            *own("split_manifest", "baseline_scores"),
+        ),
+        "training": job(
+            "training",
+            "Checkpoint, predictions and scores of experiments.",
+            *own("checkpoint", "predictions", "eval_scores"),
+        ),
+    }
+
+
 def task_definitions(task: TaskFile) -> dg.Definitions:
     """Assets, checks and jobs of one task."""
-    name = task.config.name
-    assets = task_assets(task.config)
-    cells = dg.AssetSelection.assets(
-        *(dg.AssetKey([name, a]) for a in ("filtered_points", "window_group", "rasters", "chips"))
-    )
-    experiments = dg.AssetSelection.assets(
-        *(dg.AssetKey([name, a]) for a in ("checkpoint", "predictions", "eval_scores"))
-    )
-    jobs = [
-        dg.define_asset_job(
-            f"{name}_cells",
-            selection=cells,
-            description="Points, windows, rasters and chips of H3 cells: launch a backfill here.",
-        ),
-        dg.define_asset_job(
-            f"{name}_training",
-            selection=experiments,
-            description="Checkpoint, predictions and scores of experiments.",
-        ),
-    ]
-    return dg.Definitions(assets=assets, jobs=jobs)
+    prefix = label_source(task.config.name, task.config.labels).prefix
+    jobs = task_jobs(task.config.name, prefix)
+    return dg.Definitions(assets=task_assets(task.config), jobs=list(jobs.values()))
 
 
 class FineTuneTask(dg.Component):

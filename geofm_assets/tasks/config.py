@@ -169,6 +169,16 @@ def _line_of(lines: dict[tuple[str, ...], int], path: tuple[str, ...]) -> int:
     return lines.get(path, 1)
 
 
+def _named_in(
+    message: str, location: tuple[str, ...], lines: dict[tuple[str, ...], int]
+) -> tuple[str, ...]:
+    """The key of a section that a message about the whole section speaks of."""
+    for path in lines:
+        if path[:-1] == location and re.search(rf"\b{re.escape(path[-1])}\b", message):
+            return path
+    return location
+
+
 def _validate(
     path: Path,
     attributes: dict[str, Any],
@@ -181,7 +191,7 @@ def _validate(
         first = error.errors()[0]
         location = tuple(str(part) for part in first["loc"])
         dotted = ".".join(location)
-        where = f"{path}:{_line_of(lines, location)}"
+        where = f"{path}:{_line_of(lines, _named_in(first['msg'], location, lines))}"
         if overrides and any(dotted.startswith(k) or k.startswith(dotted) for k in overrides):
             where = f"--set {dotted}"
         raise ConfigError(
