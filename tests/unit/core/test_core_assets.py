@@ -106,3 +106,42 @@ def test_a_blocking_check_of_an_unpartitioned_asset_stops_it_and_is_recorded(ins
         dg.AssetCheckKey(key, "leakage"), limit=5
     )
     assert "FAILED" in {r.status.value for r in records}
+
+
+DOWNSTREAM = dg.AssetKey(["t", "downstream"])
+
+
+@dg.asset(
+    key=DOWNSTREAM,
+    deps=[KEY],
+    partitions_def=CELLS,
+    output_required=False,
+    check_specs=check_specs(DOWNSTREAM, "contract", partitions_def=CELLS),
+)
+def downstream(context: dg.AssetExecutionContext):
+    yield from emit_partitions(context, make, code_version="1")
+
+
+def run_both(instance, keys):
+    instance.add_dynamic_partitions("cells", keys)
+    job = dg.Definitions(assets=[cells, downstream]).resolve_implicit_global_asset_job_def()
+    tags = dict(zip(RANGE, (keys[0], keys[-1]), strict=True))
+    return job.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
+
+
+def test_a_range_through_two_stages_in_one_run_reaches_the_second(instance):
+    assert run_both(instance, ["c1", "c2"]).success
+    for key in (KEY, DOWNSTREAM):
+        assert instance.get_materialized_partitions(key) == {"c1", "c2"}
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=KEY, asset_partitions=["c2"]), limit=5
+    ).records
+    assert [r.asset_materialization.metadata["name"].value for r in records] == ["c2"]
+
+
+def test_a_bad_cell_stops_a_range_through_two_stages_and_says_so(instance):
+    result = run_both(instance, ["c1", "c_error"])
+    assert not result.success
+    failure = result.filter_events(lambda e: e.is_step_failure)[0].step_failure_data
+    assert "none is recorded" in failure.user_failure_data.description
+    assert instance.get_materialized_partitions(DOWNSTREAM) == set()
