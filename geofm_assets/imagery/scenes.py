@@ -4,18 +4,16 @@ config.json names it by class path, so that plain rslearn prepares, ingests and 
 a folder of scenes as it does from any catalogue.
 """
 
-import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
 from rasterio.enums import Resampling
-from rslearn.config import LayerConfig, QueryConfig
+from rslearn.config import QueryConfig
 from rslearn.data_sources.data_source import DataSourceContext, Item
 from rslearn.data_sources.direct_materialize_data_source import DirectMaterializeDataSource
 from rslearn.data_sources.utils import MatchedItemGroup, match_with_space_mode_mosaic
-from rslearn.dataset import Window
 from rslearn.tile_stores import TileStoreWithLayer
 from rslearn.utils.geometry import PixelBounds, Projection, STGeometry
 from rslearn.utils.raster_array import RasterArray, RasterMetadata
@@ -128,18 +126,6 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         """Back from items.json of a window."""
         return SceneItem.deserialize(serialized_item)
 
-    def materialize(
-        self,
-        window: Window,
-        item_groups: list[list[SceneItem]],
-        layer_name: str,
-        layer_cfg: LayerConfig,
-        group_time_ranges: list[tuple[dt.datetime, dt.datetime] | None] | None = None,
-    ) -> None:
-        """Cut the window's mosaics from the scenes where they lie."""
-        self._refresh()
-        super().materialize(window, item_groups, layer_name, layer_cfg, group_time_ranges)
-
     def ingest(
         self,
         tile_store: TileStoreWithLayer,
@@ -151,7 +137,6 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         Raises:
             ImageryError: a scene's nodata value is not the layer's, which a copy cannot change.
         """
-        self._refresh()
         for item in items:
             scene = self._scene(item)
             if tile_store.is_raster_ready(item, list(scene.bands)):

@@ -10,10 +10,13 @@ from collections import OrderedDict
 from datetime import timedelta
 from typing import Any
 
+import rasterio
 import requests
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from requests.adapters import HTTPAdapter
 from rslearn.config import QueryConfig
-from rslearn.data_sources.data_source import DataSourceContext
+from rslearn.data_sources.data_source import DataSourceContext, Item
 from rslearn.data_sources.planetary_computer import (
     PlanetaryComputer,
     PlanetaryComputerStacClient,
@@ -22,7 +25,8 @@ from rslearn.data_sources.planetary_computer import (
 )
 from rslearn.data_sources.stac import SourceItem
 from rslearn.data_sources.utils import MatchedItemGroup
-from rslearn.utils.geometry import STGeometry
+from rslearn.utils.geometry import PixelBounds, Projection, STGeometry
+from rslearn.utils.raster_array import RasterArray
 from rslearn.utils.stac import StacItem
 from urllib3.util.retry import Retry
 
@@ -37,6 +41,12 @@ _BACKOFF_S = 0.5
 _TIMEOUT_S = 30.0
 _RETRY_ON = (429, 500, 502, 503, 504)
 _XML_KEPT = 256
+_GDAL_HTTP = {
+    "GDAL_HTTP_MAX_RETRY": "5",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+}
 
 
 class _PatientAdapter(HTTPAdapter):
@@ -96,6 +106,32 @@ class _PeriodsMixin(PlanetaryComputer):
             _one_a_period(groups, geometry, query_config)
             for groups, geometry in zip(matched, geometries, strict=True)
         ]
+
+    def read_raster(
+        self,
+        layer_name: str,
+        item: Item,
+        bands: list[str],
+        projection: Projection,
+        bounds: PixelBounds,
+        resampling: Resampling = Resampling.nearest,
+    ) -> RasterArray:
+        """Pixels of one asset on a window's grid.
+
+        Raises:
+            ImageryError: the asset cannot be read; names scene and asset.
+        """
+        try:
+            with rasterio.Env(**_GDAL_HTTP):
+                return super().read_raster(layer_name, item, bands, projection, bounds, resampling)
+        except (RasterioError, requests.RequestException) as error:
+            urls = item.asset_urls if isinstance(item, SourceItem) else {}
+            key = self._get_asset_key_by_bands(bands)
+            raise ImageryError(
+                f"The asset cannot be read: {error}",
+                where=f"scene {item.name}, {urls.get(key, key)}",
+                fix="Run again later; finished windows are kept",
+            ) from error
 
 
 class Sentinel2Stac(_PeriodsMixin, Sentinel2):
