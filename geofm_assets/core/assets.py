@@ -8,20 +8,25 @@ partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 from dagster import AssetExecutionContext
 
 from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.outcome import (
+    CheckOutcome,
+    Columns,
+    Json,
+    Link,
+    Location,
+    Markdown,
+    Outcome,
+    require_checks,
+)
 from geofm_assets.core.progress import notify
-from geofm_assets.core.schema import ValidationReport
-from geofm_assets.core.store import TableRef
 
 INPUTS_TAG = "geofm/inputs"
-_PREVIEW_ROWS = 5
 
 
 class PartitionConfig(dg.Config):
@@ -34,56 +39,21 @@ class PartitionConfig(dg.Config):
     force: bool = False
 
 
-@dataclass(frozen=True)
-class CheckOutcome:
-    """The result of one named check on one artifact.
-
-    Attributes:
-        name: the check's name, one of the asset's declared checks.
-        passed: whether it holds.
-        description: one line a person can act on.
-        metadata: what was measured.
-        blocking: whether a failure stops everything downstream.
-    """
-
-    name: str
-    passed: bool
-    description: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    blocking: bool = True
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What making one artifact came to.
-
-    Attributes:
-        content: digest of the content: the Dagster data version.
-        inputs: digest of what it was made from.
-        metadata: what people see in the UI.
-        checks: every declared check's result.
-        skipped: the artifact was already current and was left alone.
-    """
-
-    content: str
-    inputs: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    checks: Sequence[CheckOutcome] = ()
-    skipped: bool = False
-
-
-class BlockedError(GeofmError):
-    """A blocking check failed, so the artifact does not count as made."""
-
-
-def schema_check(report: ValidationReport, name: str = "schema") -> CheckOutcome:
-    """A pandera report as a check."""
-    return CheckOutcome(
-        name,
-        report.passed,
-        report.describe(),
-        {"rows": report.rows, "failures": report.failure_count, "schema": report.schema},
-    )
+CHECK_DESCRIPTIONS = {
+    "schema": "Every row obeys the table's pandera schema; a table that does not is not written.",
+    "file_complete": "The label file was received whole.",
+    "unique_sample_id": "No two points share a sample_id.",
+    "some_rows_usable": "A file with rows gave at least one usable point.",
+    "split_distance": "Points of two splits lie at least the promised distance apart.",
+    "inside_cell": "The H3 cell of every point, computed anew, is the partition's.",
+    "at_most_per_cell": "No more points than sampling.per_cell.",
+    "band_contract": "Band order, dtype, scale, nodata and physical range are what models expect.",
+    "files_verified": "Every array matches the sha256 in its header.",
+    "leakage": "Windows of two splits neither overlap nor lie nearer than promised.",
+    "class_coverage": "Every split has every class.",
+    "weights": "The weights the encoder starts from were really loaded.",
+    "every_window": "There is one prediction for every window of the manifest.",
+}
 
 
 def check_specs(
@@ -91,53 +61,37 @@ def check_specs(
 ) -> list[dg.AssetCheckSpec]:
     """Blocking check specs of an asset, by name; per partition where the asset has any."""
     return [
-        dg.AssetCheckSpec(name, asset=asset, blocking=True, partitions_def=partitions_def)
+        dg.AssetCheckSpec(
+            name,
+            asset=asset,
+            blocking=True,
+            partitions_def=partitions_def,
+            description=CHECK_DESCRIPTIONS.get(name),
+        )
         for name in names
     ]
 
 
-def table_metadata(table: pa.Table, ref: TableRef | None = None, url: str = "") -> dict[str, Any]:
-    """Row count, column schema, a preview and the location of a table."""
-    columns = [dg.TableColumn(f.name, str(f.type), description=None) for f in table.schema]
-    metadata: dict[str, Any] = {
-        "dagster/partition_row_count": dg.MetadataValue.int(table.num_rows),
-        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
-        "preview": dg.MetadataValue.md(markdown_table(table.slice(0, _PREVIEW_ROWS))),
-    }
-    if ref is not None:
-        metadata["store_key"] = ref.key
-        metadata["simulated"] = ref.provenance.simulated
-    if url:
-        metadata["path"] = dg.MetadataValue.path(url)
-    return metadata
+def to_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values and the wrappers of `core/outcome.py` as Dagster metadata."""
+    return {name: _metadata_value(value) for name, value in values.items()}
 
 
-def markdown_table(table: pa.Table) -> str:
-    """A small table as Markdown; floats rounded for reading."""
-
-    def cell(value: Any) -> str:
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        return text.replace("|", "\\|")
-
-    names = table.column_names
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(cell(row[n]) for n in names) + " |" for row in table.to_pylist()]
-    return "\n".join(lines)
-
-
-def require_checks(outcome: Outcome, what: str) -> None:
-    """Raise if a blocking check failed.
-
-    Raises:
-        BlockedError: names the check and what it found.
-    """
-    for check in outcome.checks:
-        if check.blocking and not check.passed:
-            raise BlockedError(
-                f"Check {check.name} failed: {check.description}",
-                where=what,
-                fix="Fix the input it names and materialize again",
-            )
+def _metadata_value(value: Any) -> Any:
+    match value:
+        case Markdown(text):
+            return dg.MetadataValue.md(text)
+        case Json(content):
+            return dg.MetadataValue.json(content)
+        case Link(url):
+            return dg.MetadataValue.url(url)
+        case Location(path):
+            return dg.MetadataValue.path(path)
+        case Columns(schema):
+            columns = [dg.TableColumn(f.name, str(f.type)) for f in schema]
+            return dg.MetadataValue.table_schema(dg.TableSchema(columns))
+        case _:
+            return value
 
 
 def emit(
@@ -158,7 +112,7 @@ def emit(
             allow_retries=False,
         )
     yield dg.MaterializeResult(
-        metadata=dict(outcome.metadata),
+        metadata=to_metadata(outcome.metadata),
         data_version=dg.DataVersion(outcome.content),
         check_results=results,
         tags={INPUTS_TAG: outcome.inputs[:63]},
@@ -186,7 +140,7 @@ def emit_partitions(
     keys.sort(key=lambda key: order.get(key, len(order)))
     # A step that yields nothing for its output makes Dagster skip the steps after it, so where
     # other stages wait in the same run (a job's backfill) the framework records the range, whole.
-    alone = len(context.job_def.asset_layer.executable_asset_keys) == 1
+    alone = len(set(context.job_def.asset_layer.executable_asset_keys)) == 1
     failures: dict[str, str] = {}
     done: list[Outcome] = []
     for number, key in enumerate(keys, start=1):
@@ -206,7 +160,7 @@ def emit_partitions(
         if len(keys) > 1 and alone:
             context.log_event(_materialization(context.asset_key, key, outcome, code_version))
         elif len(keys) > 1:
-            context.add_asset_metadata(dict(outcome.metadata), partition_key=key)
+            context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
         note = "unchanged" if outcome.skipped else "made"
         context.log.info(f"[{number}/{len(keys)}] {key}: {note}")
         notify(number, len(keys), f"{key}: {note}")
@@ -220,7 +174,7 @@ def emit_partitions(
         )
     if len(keys) == 1:
         yield dg.MaterializeResult(
-            metadata=dict(done[0].metadata),
+            metadata=to_metadata(done[0].metadata),
             data_version=dg.DataVersion(done[0].content),
             check_results=_check_results(context.asset_key, done[0]),
             tags={INPUTS_TAG: done[0].inputs[:63]},
@@ -256,7 +210,7 @@ def _materialization(
     return dg.AssetMaterialization(
         asset_key=key,
         partition=partition,
-        metadata=dict(outcome.metadata),
+        metadata=to_metadata(outcome.metadata),
         tags={
             "dagster/data_version": outcome.content,
             "dagster/code_version": code_version,

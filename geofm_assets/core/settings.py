@@ -62,7 +62,7 @@ _PROFILE_DEFAULTS: dict[str, dict[str, str]] = {
     "production": {"rdm": "https://ewoc-rdm-api.iiasa.ac.at", "executor": "kubernetes"},
 }
 _PROFILE_OVERRIDES: dict[str, dict[str, Any]] = {
-    "demo": {},
+    "demo": {"training.epochs": 15},  # minutes on two cores; enough to beat a majority vote
     "local": {},
     "production": {"imagery.profile": "planetary_computer"},
 }

@@ -22,6 +22,7 @@ from geofm_assets.platform.report import Reporter
 from geofm_assets.platform.stages import StageView, task_stages, wanted_partitions
 from geofm_assets.tasks.component import training_task
 from geofm_assets.training.experiments import Experiment
+from geofm_assets.training.stages import experiments_partitions
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -76,11 +77,11 @@ class Driver:
 
     def register_experiments(self, names: Sequence[str]) -> None:
         """Make experiments partitions, in the order given; known ones are left as they are."""
-        definition = self.task.partitions_def
-        known = set(self.instance.get_dynamic_partitions(definition.name or ""))
+        partition_set = experiments_partitions(self.task.name)
+        known = set(self.instance.get_dynamic_partitions(partition_set))
         new = [Experiment.parse(n).name for n in names]
         new = [n for n in dict.fromkeys(new) if n not in known]
-        self.instance.add_dynamic_partitions(definition.name or "", new)
+        self.instance.add_dynamic_partitions(partition_set, new)
 
     def run(self, experiments: Sequence[str], *, force: bool = False) -> list[StageResult]:
         """Bring every stage up to date and run the experiments.
@@ -90,7 +91,7 @@ class Driver:
         """
         grid = self.file.grid()
         self.register_experiments([e.name for e in grid.feasible] + list(experiments))
-        listing = self.task.imagery.sampling.source.asset_key("collections")
+        listing = dg.AssetKey(self.task.imagery.sampling.source.asset_path("collections"))
         sql = sorted(
             key.to_user_string()
             for key in self._job.asset_layer.executable_asset_keys

@@ -21,18 +21,14 @@ from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.resources import ImagerySource
-from geofm_assets.labels.assets import WORLDCEREAL
 from geofm_assets.labels.config import MinConfidence
 from geofm_assets.labels.resources import RdmClient
-from geofm_assets.labels.worldcereal.collections import (
-    accepted,
-    changes,
-    collections_table,
-    cursor,
-)
+from geofm_assets.labels.stages import WORLDCEREAL
+from geofm_assets.labels.worldcereal.collections import accepted, changes, collections_table, cursor
 from geofm_assets.platform.stages import StageView, task_stages, wanted_partitions
 from geofm_assets.tasks.component import task_jobs
-from geofm_assets.training.assets import TrainingTask
+from geofm_assets.training.assets import experiments_definition
+from geofm_assets.training.stages import TrainingTask
 
 LISTING_JOB = "worldcereal_listing"
 MAX_REQUESTS = 100
@@ -44,7 +40,7 @@ def listing_job() -> UnresolvedAssetJobDefinition:
     """Refresh the listing of WorldCereal collections."""
     return dg.define_asset_job(
         LISTING_JOB,
-        selection=dg.AssetSelection.assets(WORLDCEREAL.asset_key("collections")),
+        selection=dg.AssetSelection.assets(dg.AssetKey(WORLDCEREAL.asset_path("collections"))),
         description="Ask the RDM what it lists today. New collections become partitions.",
     )
 
@@ -204,7 +200,7 @@ def reconcile_sensor(task: TrainingTask) -> dg.SensorDefinition:
 def experiments_sensor(task: TrainingTask, names: Sequence[str]) -> dg.SensorDefinition:
     """Makes the experiments of the task file partitions."""
     wanted = tuple(names)
-    definition = task.partitions_def
+    definition = experiments_definition(task)
 
     @dg.sensor(
         name=f"{task.name}_experiments",

@@ -5,13 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from geofm_assets.core.assets import (
-    CheckOutcome,
-    Outcome,
-    emit,
-    markdown_table,
-)
+from geofm_assets.core.assets import emit
 from geofm_assets.core.hashing import json_digest, table_digest
+from geofm_assets.core.outcome import CheckOutcome, Outcome, markdown_table
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.platform.sql_models import (
     SqlModel,
@@ -92,7 +88,6 @@ def _sql_asset(model: SqlModel, label_prefixes: Mapping[str, Sequence[str]]) -> 
             else _source_keys(upstream, label_prefixes)
         )
     }
-    tests = [test.name for test in model.tests]
     version = json_digest(model.sql)[:12]
     columns = dg.TableSchema([dg.TableColumn(n, description=d) for n, d in model.columns.items()])
 
@@ -103,7 +98,10 @@ def _sql_asset(model: SqlModel, label_prefixes: Mapping[str, Sequence[str]]) -> 
         kinds={"duckdb", "sql"},
         code_version=version,
         description=f"{model.description}\n\n```sql\n{model.sql.strip()}\n```",
-        check_specs=[dg.AssetCheckSpec(name, asset=key) for name in tests],
+        check_specs=[
+            dg.AssetCheckSpec(test.name, asset=key, description=test.description)
+            for test in model.tests
+        ],
         metadata={
             "dagster/column_schema": columns,
             "dagster/column_lineage": _lineage(model, layers, label_prefixes),

@@ -11,23 +11,25 @@ import dagster as dg
 
 from geofm_assets.core.stage import MissingUpstreamError, Stage, is_current
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.assets import BaselinesStage, ScoresStage, ScoreTableStage
-from geofm_assets.imagery.assets import ChipsStage, DatasetStage, RastersStage
+from geofm_assets.evaluation.stages import BaselinesStage, ScoresStage, ScoreTableStage
 from geofm_assets.imagery.resources import ImagerySource
-from geofm_assets.labels.assets import CollectionFileStage, ReferencePointsStage
-from geofm_assets.sampling.assets import (
+from geofm_assets.imagery.stages import ChipsStage, DatasetStage, RastersStage
+from geofm_assets.labels.stages import CollectionFileStage, ReferencePointsStage
+from geofm_assets.sampling.stages import (
     CandidatesStage,
     FilteredPointsStage,
     PlanStage,
+    cells_partitions,
     planned_cells,
 )
-from geofm_assets.training.assets import (
+from geofm_assets.training.stages import (
     CheckpointStage,
     ManifestStage,
     PredictionsStage,
     TrainingTask,
+    experiments_partitions,
 )
-from geofm_assets.windows.assets import WindowGroupStage
+from geofm_assets.windows.stages import WindowGroupStage
 
 Axis = Literal["collections", "cells", "experiments", "none"]
 
@@ -69,21 +71,21 @@ def task_stages(task: TrainingTask, source: ImagerySource) -> list[StageView]:
     """Every stage of a task below the listing of collections, in the order of the data."""
     sampling = task.imagery.sampling
     labels = sampling.source
-    cells_set = sampling.cells.name or ""
-    experiments_set = task.partitions_def.name or ""
+    cells_set = cells_partitions(task.name)
+    experiments_set = experiments_partitions(task.name)
     dataset = DatasetStage(task.imagery)
     files = CollectionFileStage(labels)
     chips = ChipsStage(task.imagery)
     checkpoint = CheckpointStage(task)
 
     def own(name: str) -> dg.AssetKey:
-        return sampling.asset_key(name)
+        return dg.AssetKey(sampling.asset_path(name))
 
     def table(stage: Stage) -> Callable[[Store, str], bool]:
         return lambda store, partition: is_current(store, stage, partition)
 
     def collections(name: str, current: Callable[[Store, str], bool]) -> StageView:
-        key = own(name) if name == "candidates" else labels.asset_key(name)
+        key = own(name) if name == "candidates" else dg.AssetKey(labels.asset_path(name))
         return StageView(key, "collections", labels.partitions, current)
 
     windows = WindowGroupStage(sampling, task.imagery.windows)

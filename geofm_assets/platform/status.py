@@ -16,8 +16,8 @@ from geofm_assets.platform.instance import open_instance
 from geofm_assets.platform.stages import StageView, task_stages, wanted_partitions
 from geofm_assets.tasks.component import training_task
 from geofm_assets.tasks.config import TaskFile
-from geofm_assets.training.assets import TrainingTask, experiments_partitions
 from geofm_assets.training.experiments import Experiment, impossible
+from geofm_assets.training.stages import TrainingTask, experiments_partitions
 
 
 def _wanted(view: StageView, task: TrainingTask, store: Store) -> list[str]:

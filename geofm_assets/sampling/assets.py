@@ -1,299 +1,27 @@
 """Candidates per collection, the sampling plan, and filtered points per H3 cell, as assets."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-import h3
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from geofm_assets.core.assets import (
-    CheckOutcome,
-    Outcome,
-    PartitionConfig,
-    check_specs,
-    emit,
-    emit_partitions,
-    schema_check,
-    table_metadata,
-)
+from geofm_assets.core.assets import PartitionConfig, check_specs, emit, emit_partitions
+from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.resources import StoreResource
-from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
-from geofm_assets.core.store import MadeFrom, Store
-from geofm_assets.labels.assets import LabelSource
-from geofm_assets.labels.config import LabelsConfig
-from geofm_assets.labels.rules import get_rule
-from geofm_assets.labels.schema import QuarantinedRow
-from geofm_assets.sampling.candidates import candidates as make_candidates
-from geofm_assets.sampling.config import SamplingConfig, SplitConfig
-from geofm_assets.sampling.plan import make_plan
-from geofm_assets.sampling.quality import label_quality
-from geofm_assets.sampling.schema import Candidate, Cell, SampledPoint
+from geofm_assets.labels.assets import collections_definition
+from geofm_assets.sampling.stages import (
+    CandidatesStage,
+    FilteredPointsStage,
+    PlanStage,
+    SamplingTask,
+    cells_partitions,
+    planned_cells,
+)
 
 
-@dataclass(frozen=True)
-class SamplingTask:
-    """What sampling needs to know of a task.
-
-    Attributes:
-        name: the task; prefix of its asset keys and store keys.
-        source: where its reference points lie.
-        labels: label rule and confidence thresholds.
-        sampling: sample size, cell resolution, seed.
-        split: how cells are divided into train, val and test.
-        window_extent_m: side of a window, in metres; windows of two splits may not overlap.
-    """
-
-    name: str
-    source: LabelSource
-    labels: LabelsConfig
-    sampling: SamplingConfig
-    split: SplitConfig
-    window_extent_m: float
-
-    @property
-    def cells(self) -> dg.DynamicPartitionsDefinition:
-        """The task's H3 cells."""
-        return dg.DynamicPartitionsDefinition(name=cells_partitions(self.name))
-
-    def asset_key(self, name: str) -> dg.AssetKey:
-        """Key of one of the task's assets."""
-        return dg.AssetKey([self.name, name])
-
-
-def cells_partitions(task: str) -> str:
-    """Name of a task's dynamic partition set of H3 cells."""
-    return f"{task}_cells"
-
-
-def planned_cells(store: Store, task: str) -> list[str]:
-    """Cells of the current sampling plan, sorted; none before the first plan."""
-    key = f"tasks/{task}/cells.parquet"
-    return store.read_table(key, ["h3_cell"])["h3_cell"].to_pylist() if store.exists(key) else []
-
-
-@dataclass(frozen=True)
-class CandidatesStage:
-    """The rows of one collection that could be in the sample."""
-
-    task: SamplingTask
-    code_version: str = "1"
-
-    def key(self, collection_id: str) -> str:
-        """Store key of the candidates."""
-        return f"tasks/{self.task.name}/candidates/{collection_id}.parquet"
-
-    def inputs(self, store: Store, collection_id: str) -> str:
-        """The collection's points, the label rule and the sampling settings."""
-        rule = get_rule(self.task.labels)
-        return inputs_digest(
-            self,
-            content_of(store, self.task.source.points_key(collection_id)),
-            [rule.name, rule.version, rule.classes],
-            self.task.labels.ignore,
-            self.task.sampling.model_dump(),
-        )
-
-    def make(self, store: Store, collection_id: str, force: bool) -> Outcome:
-        """Apply the label rule, find each point's cell, keep each cell's smallest hashes."""
-        inputs = self.inputs(store, collection_id)
-        found = store.provenance(self.key(collection_id))
-        if found is not None and found.inputs == inputs and not force:
-            table = store.read_table(self.key(collection_id))
-            check = CheckOutcome("schema", True, f"{table.num_rows} rows as written")
-            return Outcome(found.content, inputs, table_metadata(table), [check], True)
-        points = store.read_table(self.task.source.points_key(collection_id))
-        simulated = bool(pc.any(points["simulated"]).as_py())
-        result = make_candidates(points, get_rule(self.task.labels), self.task.sampling)
-        written: MadeFrom = {
-            "inputs": inputs,
-            "code_version": self.code_version,
-            "simulated": simulated,
-        }
-        store.write_table(
-            f"tasks/{self.task.name}/quarantine/{collection_id}.parquet",
-            result.quarantine,
-            QuarantinedRow,
-            **written,
-        )
-        ref = store.write_table(self.key(collection_id), result.table, Candidate, **written)
-        metadata = {
-            **table_metadata(result.table, ref),
-            "counts": dg.MetadataValue.json(result.counts),
-        }
-        return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
-
-
-@dataclass(frozen=True)
-class PlanStage:
-    """The sample of all collections, its split, and a digest per cell."""
-
-    task: SamplingTask
-    code_version: str = "1"
-
-    def key(self, partition: str = "") -> str:
-        """Store key of the per-cell digests, written last."""
-        return f"tasks/{self.task.name}/cells.parquet"
-
-    @property
-    def sample_key(self) -> str:
-        """Store key of the whole sample."""
-        return f"tasks/{self.task.name}/sample.parquet"
-
-    @property
-    def report_key(self) -> str:
-        """Store key of what the split came to."""
-        return f"tasks/{self.task.name}/split.json"
-
-    def collections(self, store: Store) -> list[str]:
-        """Collections the task accepts, sorted."""
-        table = self.task.source.accepted(store, self.task.labels.min_confidence)
-        return sorted(table["collection_id"].to_pylist())
-
-    def inputs(self, store: Store, partition: str = "") -> str:
-        """Every accepted collection's candidates, the split and the window's extent."""
-        stage = CandidatesStage(self.task)
-        contents = {c: content_of(store, stage.key(c)) for c in self.collections(store)}
-        return inputs_digest(
-            self,
-            contents,
-            self.task.sampling.model_dump(),
-            self.task.split.model_dump(),
-            self.task.window_extent_m,
-        )
-
-    def make(self, store: Store) -> Outcome:
-        """Merge the candidates, split, and write the sample and the per-cell digests."""
-        inputs = self.inputs(store)
-        ids = self.collections(store)
-        stage = CandidatesStage(self.task)
-        tables = [store.read_table(stage.key(c)) for c in ids]
-        plan = make_plan(
-            tables,
-            self.task.sampling,
-            self.task.split,
-            get_rule(self.task.labels).classes,
-            self.task.window_extent_m,
-        )
-        simulated = plan.sample.num_rows > 0 and bool(pc.any(plan.sample["simulated"]).as_py())
-        written: MadeFrom = {
-            "inputs": inputs,
-            "code_version": self.code_version,
-            "simulated": simulated,
-        }
-        quarantine_key = f"tasks/{self.task.name}/quarantine.parquet"
-        store.write_table(quarantine_key, plan.quarantine, QuarantinedRow, **written)
-        sample = store.write_table(self.sample_key, plan.sample, SampledPoint, **written)
-        store.write_json(self.report_key, plan.report)
-        ref = store.write_table(self.key(), plan.cells, Cell, **written)
-        metadata = {
-            **table_metadata(plan.cells, ref),
-            "dagster/row_count": sample.rows,
-            "cells": ref.rows,
-            "collections": len(ids),
-            "quarantined": plan.quarantine.num_rows,
-            "split": dg.MetadataValue.json(plan.report),
-            "split_note": str(plan.report.get("note", "")),
-            "label_quality": dg.MetadataValue.json(label_quality(plan.sample)),
-        }
-        checks = [schema_check(sample.report), _distance_check(plan.report, self.task)]
-        return Outcome(ref.provenance.content, inputs, metadata, checks)
-
-
-def _distance_check(report: dict[str, Any], task: SamplingTask) -> CheckOutcome:
-    promised = report.get("min_distance_promised_m", 0.0) or 0.0
-    distances = report.get("min_distance_m", {})
-    nearest = min((d for d in distances.values() if d is not None), default=None)
-    passed = task.split.by == "ai2_hash" or nearest is None or nearest >= promised
-    text = "no two splits" if nearest is None else f"nearest pair of splits {nearest:.0f} m apart"
-    return CheckOutcome("split_distance", passed, f"{text}, promised {promised:.0f} m", report)
-
-
-@dataclass(frozen=True)
-class FilteredPointsStage:
-    """The sampled points of one H3 cell."""
-
-    task: SamplingTask
-    code_version: str = "1"
-
-    def key(self, cell: str) -> str:
-        """Store key of the cell's points."""
-        return f"tasks/{self.task.name}/points/h3_cell={cell}/points.parquet"
-
-    def inputs(self, store: Store, cell: str) -> str:
-        """The plan's digest of the cell: nothing another cell does can change it."""
-        return inputs_digest(self, self._planned(store, cell)["digest"])
-
-    def _planned(self, store: Store, cell: str) -> dict[str, Any]:
-        cells = store.read_table(PlanStage(self.task).key())
-        rows = cells.filter(pc.equal(cells["h3_cell"], cell)).to_pylist()
-        if not rows:
-            raise MissingUpstreamError(
-                "The cell has no points in the current plan",
-                where=cell,
-                fix="Leave it: cells stay listed after their last point is withdrawn",
-            )
-        return dict(rows[0])
-
-    def make(self, store: Store, cell: str, force: bool) -> Outcome:
-        """Write the cell's rows of the plan."""
-        inputs = self.inputs(store, cell)
-        found = store.provenance(self.key(cell))
-        skipped = found is not None and found.inputs == inputs and not force
-        if found is not None and skipped:
-            table, content = store.read_table(self.key(cell)), found.content
-            schema = CheckOutcome("schema", True, f"{table.num_rows} rows as written")
-        else:
-            sample = store.read_table(PlanStage(self.task).sample_key)
-            table = sample.filter(pc.equal(sample["h3_cell"], cell))
-            ref = store.write_table(
-                self.key(cell),
-                table,
-                SampledPoint,
-                inputs=inputs,
-                code_version=self.code_version,
-                simulated=bool(pc.any(table["simulated"]).as_py()),
-            )
-            content, schema = ref.provenance.content, schema_check(ref.report)
-        metadata = {
-            **table_metadata(table),
-            "map": dg.MetadataValue.url(_map_url(cell)),
-            "classes": dg.MetadataValue.json(_counts(table, "class_name")),
-            "splits": dg.MetadataValue.json(_counts(table, "split")),
-            "collections": dg.MetadataValue.json(_counts(table, "collection_id")),
-        }
-        checks = [schema, self._inside(table, cell), self._cap(table)]
-        return Outcome(content, inputs, metadata, checks, skipped)
-
-    def _inside(self, table: pa.Table, cell: str) -> CheckOutcome:
-        resolution = self.task.sampling.h3_resolution
-        pairs = zip(table["lat"].to_pylist(), table["lon"].to_pylist(), strict=True)
-        outside = sum(h3.latlng_to_cell(lat, lon, resolution) != cell for lat, lon in pairs)
-        return CheckOutcome("inside_cell", outside == 0, f"{outside} points outside {cell}")
-
-    def _cap(self, table: pa.Table) -> CheckOutcome:
-        cap = self.task.sampling.per_cell
-        text = f"{table.num_rows} points, at most {cap}"
-        return CheckOutcome("at_most_per_cell", table.num_rows <= cap, text)
-
-
-def _counts(table: pa.Table, column: str) -> dict[str, int]:
-    counts = table[column].value_counts().to_pylist()
-    return dict(sorted((str(c["values"]), int(c["counts"])) for c in counts))
-
-
-def _map_url(cell: str) -> str:
-    lat, lon = h3.cell_to_latlng(cell)
-    return f"https://www.openstreetmap.org/?mlat={lat:.5f}&mlon={lon:.5f}#map=8/{lat:.5f}/{lon:.5f}"
-
-
-def split_report(store: Store, task: str) -> dict[str, Any]:
-    """What the current split came to."""
-    report: dict[str, Any] = json.loads(store.read_bytes(f"tasks/{task}/split.json"))
-    return report
+def cells_definition(task: SamplingTask) -> dg.DynamicPartitionsDefinition:
+    """The partition set of a task's H3 cells."""
+    return dg.DynamicPartitionsDefinition(name=cells_partitions(task.name))
 
 
 def build_sampling_assets(task: SamplingTask) -> list[dg.AssetsDefinition]:
@@ -303,21 +31,22 @@ def build_sampling_assets(task: SamplingTask) -> list[dg.AssetsDefinition]:
         PlanStage(task),
         FilteredPointsStage(task),
     )
-    candidates_key, plan_key = task.asset_key("candidates"), task.asset_key("sampling_plan")
-    points_key = task.asset_key("filtered_points")
+    candidates_key, plan_key, points_key = (
+        dg.AssetKey(task.asset_path(name))
+        for name in ("candidates", "sampling_plan", "filtered_points")
+    )
+    cells, collections = cells_definition(task), collections_definition(task.source)
 
     @dg.asset(
         key=candidates_key,
-        deps=[task.source.asset_key("reference_points")],
-        partitions_def=task.source.partitions_def,
+        deps=[dg.AssetKey(task.source.asset_path("reference_points"))],
+        partitions_def=collections,
         backfill_policy=dg.BackfillPolicy.multi_run(32),
         group_name=task.name,
         kinds={"parquet"},
         code_version=candidates_stage.code_version,
         output_required=False,
-        check_specs=check_specs(
-            candidates_key, "schema", partitions_def=task.source.partitions_def
-        ),
+        check_specs=check_specs(candidates_key, "schema", partitions_def=collections),
         description="Rows of one collection that could be in the sample: label rule applied, at "
         "most per_cell of each H3 cell by keyed hash. Small, and mergeable with the others.",
     )
@@ -358,14 +87,18 @@ def build_sampling_assets(task: SamplingTask) -> list[dg.AssetsDefinition]:
     @dg.asset(
         key=points_key,
         deps=[plan_key],
-        partitions_def=task.cells,
+        partitions_def=cells,
         backfill_policy=dg.BackfillPolicy.multi_run(128),
         group_name=task.name,
         kinds={"parquet"},
         code_version=points_stage.code_version,
         output_required=False,
         check_specs=check_specs(
-            points_key, "schema", "inside_cell", "at_most_per_cell", partitions_def=task.cells
+            points_key,
+            "schema",
+            "inside_cell",
+            "at_most_per_cell",
+            partitions_def=cells,
         ),
         description="The sampled points of one H3 cell, with class and split.",
     )

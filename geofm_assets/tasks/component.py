@@ -12,11 +12,15 @@ from pydantic import BaseModel
 
 from geofm_assets.core.settings import load_settings
 from geofm_assets.evaluation.assets import build_evaluation_assets
-from geofm_assets.imagery.assets import ImageryTask, build_imagery_assets
-from geofm_assets.labels.assets import build_csv_assets, label_source
-from geofm_assets.sampling.assets import SamplingTask, build_sampling_assets
+from geofm_assets.imagery.assets import build_imagery_assets
+from geofm_assets.imagery.stages import ImageryTask
+from geofm_assets.labels.assets import build_csv_assets
+from geofm_assets.labels.stages import label_source
+from geofm_assets.sampling.assets import build_sampling_assets
+from geofm_assets.sampling.stages import SamplingTask
 from geofm_assets.tasks.config import TaskConfig, TaskFile, load_task_file
-from geofm_assets.training.assets import TrainingTask, build_training_assets
+from geofm_assets.training.assets import build_training_assets
+from geofm_assets.training.stages import TrainingTask
 from geofm_assets.windows.assets import build_window_assets
 
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.resources import ImagerySource
-from geofm_assets.labels.assets import WORLDCEREAL
 from geofm_assets.labels.config import MinConfidence
+from geofm_assets.labels.stages import WORLDCEREAL
 from geofm_assets.platform.definitions import build_definitions
 from geofm_assets.platform.driver import Driver
 from geofm_assets.platform.instance import open_instance
@@ -21,7 +21,7 @@ from geofm_assets.platform.sensors import collections_sensor, requests_for, week
 from geofm_assets.platform.stages import task_stages
 from geofm_assets.sample_world.build import SampleWorld, add_collection
 from geofm_assets.sample_world.collections import change_collection, withdraw_collection
-from geofm_assets.sampling.assets import planned_cells
+from geofm_assets.sampling.stages import planned_cells
 
 pytestmark = pytest.mark.slow
 TASK = "worldcereal_cropland"
@@ -132,7 +132,7 @@ def test_following_the_sensors_requests_ends_where_a_run_ends(copied, mirrored):
     instance = open_instance(store)
     job = build_definitions(settings).resolve_implicit_global_asset_job_def()
     assert job.execute_in_process(
-        instance=instance, asset_selection=[WORLDCEREAL.asset_key("collections")]
+        instance=instance, asset_selection=[dg.AssetKey(WORLDCEREAL.asset_path("collections"))]
     ).success
     task = Driver(settings, TASK, Reporter(Console(file=io.StringIO()))).task
     stages = task_stages(task, ImagerySource(scenes=settings.scenes))

@@ -87,12 +87,15 @@ def node(ui, name):
     return ui.query(text, key={"path": [TASK, name]})["assetNodeOrError"]
 
 
+def repository(ui, fields="name location { name }"):
+    nodes = f"... on RepositoryConnection {{ nodes {{ {fields} }} }}"
+    return ui.query(f"{{ repositoriesOrError {{ {nodes} }} }}")["repositoriesOrError"]["nodes"][0]
+
+
 def launch(ui, name, partition):
     text = """mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) {
       __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-    location = ui.query(
-        "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
-    )["repositoriesOrError"]["nodes"][0]
+    location = repository(ui)
     selector = {
         "repositoryName": location["name"],
         "repositoryLocationName": location["location"]["name"],
@@ -139,14 +142,13 @@ def test_every_stage_is_in_the_graph_with_its_checks_and_partitions(ui):
 
 
 def test_metadata_shows_tables_and_plots(ui):
-    labels = {
-        e["label"] for e in node(ui, "eval_scores")["assetMaterializations"][0]["metadataEntries"]
-    }
-    assert {"test", "confusion", "encoder_start", "simulated"} <= labels
-    labels = {
-        e["label"] for e in node(ui, "split_manifest")["assetMaterializations"][0]["metadataEntries"]
-    }
-    assert {"map", "classes", "dagster/column_schema"} <= labels
+    assert {"test", "confusion", "encoder_start", "simulated"} <= labels(ui, "eval_scores")
+    assert {"map", "classes", "dagster/column_schema"} <= labels(ui, "split_manifest")
+
+
+def labels(ui, name):
+    latest = node(ui, name)["assetMaterializations"][0]
+    return {entry["label"] for entry in latest["metadataEntries"]}
 
 
 def test_one_cell_can_be_materialized_again(ui):
@@ -162,9 +164,7 @@ def test_an_experiment_can_be_added_by_its_name(ui):
     text = """mutation($l: String!, $r: String!, $d: String!, $k: String!) { addDynamicPartition(
       repositorySelector: {repositoryLocationName: $l, repositoryName: $r},
       partitionsDefName: $d, partitionKey: $k) { __typename } }"""
-    location = ui.query(
-        "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
-    )["repositoriesOrError"]["nodes"][0]
+    location = repository(ui)
     new = "olmoearth_v1_2_nano-s1-ps2-ws8-t6"
     done = ui.query(
         text,
@@ -180,11 +180,10 @@ def test_an_experiment_can_be_added_by_its_name(ui):
 
 
 def test_the_schedule_and_sensors_are_there_and_off(ui):
-    found = ui.query("""{ repositoriesOrError { ... on RepositoryConnection { nodes {
-      schedules { name scheduleState { status } } sensors { name sensorState { status } } } } } }""")
-    repository = found["repositoriesOrError"]["nodes"][0]
-    schedules = {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]}
-    sensors = {s["name"]: s["sensorState"]["status"] for s in repository["sensors"]}
+    fields = "schedules { name scheduleState { status } } sensors { name sensorState { status } }"
+    found = repository(ui, fields)
+    schedules = {s["name"]: s["scheduleState"]["status"] for s in found["schedules"]}
+    sensors = {s["name"]: s["sensorState"]["status"] for s in found["sensors"]}
     assert schedules == {"worldcereal_weekly_refresh": "STOPPED"}
     assert sensors["worldcereal_collections"] == "STOPPED"
     assert sensors[f"{TASK}_reconcile"] == "STOPPED"

@@ -3,8 +3,9 @@
 import dagster as dg
 import pytest
 
-from geofm_assets.core.assets import CheckOutcome, Outcome, check_specs, emit, emit_partitions
+from geofm_assets.core.assets import check_specs, emit, emit_partitions
 from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.outcome import CheckOutcome, Outcome
 
 KEY = dg.AssetKey(["t", "cells"])
 CELLS = dg.DynamicPartitionsDefinition(name="cells")

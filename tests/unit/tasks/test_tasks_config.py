@@ -24,7 +24,7 @@ def edited(tmp_path, old, new):
 def test_the_shipped_task_loads_and_has_a_grid():
     task = load_task_file(SHIPPED)
     names = [e.name for e in task.grid().feasible]
-    assert "olmoearth_v1_2_nano-s1_s2-ps4-ws8-t12" in names
+    assert "olmoearth_v1_2_nano-s1_s2-ps4-ws4-t12" in names
     assert not any("ps8-ws4" in name for name in names)
     assert any("patch_size 8 is larger than window_size 4" in r for _, r in task.grid().excluded)
 

@@ -1,0 +1,334 @@
+"""How reference collections and their points are made, stage by stage.
+
+Plain Python: a stage can be made from a notebook with a `Store`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from geofm_assets.core.errors import LabelFileError
+from geofm_assets.core.hashing import sha256_file
+from geofm_assets.core.outcome import (
+    CheckOutcome,
+    Json,
+    Location,
+    Outcome,
+    kept_check,
+    schema_check,
+    table_metadata,
+)
+from geofm_assets.core.stage import MissingUpstreamError, inputs_digest
+from geofm_assets.core.store import MadeFrom, Store
+from geofm_assets.labels.config import LabelsConfig, MinConfidence
+from geofm_assets.labels.csv import points as csv_points
+from geofm_assets.labels.schema import Collection, QuarantinedRow, ReferencePoint
+from geofm_assets.labels.worldcereal import points as worldcereal_points
+from geofm_assets.labels.worldcereal.collections import accepted, collections_table, normalise_id
+from geofm_assets.labels.worldcereal.rdm import RdmSource
+
+WORLDCEREAL_PARTITIONS = "worldcereal_collections"
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Where a task's labels lie in the store and what their assets are called.
+
+    Attributes:
+        root: store prefix of collections and points.
+        prefix: asset key prefix.
+        partitions: name of the dynamic partition set of collections.
+        config: label settings of the task; None for the shared WorldCereal assets.
+    """
+
+    root: str
+    prefix: tuple[str, ...]
+    partitions: str
+    config: LabelsConfig | None = None
+
+    def asset_path(self, name: str) -> list[str]:
+        """Key of one of the source's assets."""
+        return [*self.prefix, name]
+
+    @property
+    def collections_key(self) -> str:
+        """Store key of the listing."""
+        return f"{self.root}/collections.parquet"
+
+    def points_key(self, collection_id: str) -> str:
+        """Store key of a collection's points."""
+        return f"{self.root}/points/{collection_id}.parquet"
+
+    def accepted(self, store: Store, thresholds: MinConfidence) -> pa.Table:
+        """Collections of the listing at or above the thresholds (all of them for own files)."""
+        if not store.exists(self.collections_key):
+            raise MissingUpstreamError(
+                "There is no listing of collections",
+                where=self.collections_key,
+                fix=f"Materialize {'/'.join(self.prefix)}/collections first",
+            )
+        table = store.read_table(self.collections_key)
+        return table if self.config and self.config.source == "csv" else accepted(table, thresholds)
+
+
+WORLDCEREAL = LabelSource("reference", ("worldcereal",), WORLDCEREAL_PARTITIONS)
+
+
+def label_source(task: str, config: LabelsConfig) -> LabelSource:
+    """The label source of a task."""
+    if config.source == "worldcereal":
+        return LabelSource(WORLDCEREAL.root, WORLDCEREAL.prefix, WORLDCEREAL.partitions, config)
+    return LabelSource(f"tasks/{task}/reference", (task,), f"{task}_collections", config)
+
+
+@dataclass(frozen=True)
+class CollectionsStage:
+    """The listing of collections."""
+
+    source: LabelSource
+    code_version: str = "1"
+
+    def make(self, store: Store, records: list[dict[str, Any]]) -> Outcome:
+        """Write the listing and the records it came from."""
+        table = collections_table(records)
+        inputs = inputs_digest(self, records)
+        simulated = any(table["simulated"].to_pylist())
+        ref = store.write_table(
+            self.source.collections_key,
+            table,
+            Collection,
+            inputs=inputs,
+            code_version=self.code_version,
+            simulated=simulated,
+        )
+        store.write_json(f"{self.source.root}/collections.json", records)
+        return Outcome(
+            ref.provenance.content,
+            inputs,
+            {**table_metadata(table, ref), "dagster/row_count": table.num_rows},
+            [schema_check(ref.report)],
+        )
+
+
+@dataclass(frozen=True)
+class CollectionFileStage:
+    """One collection's label file, as it was published."""
+
+    source: LabelSource
+    code_version: str = "1"
+
+    def record_key(self, collection_id: str) -> str:
+        """Store key of the note on the file: its name, length, sha256, URL and ETag."""
+        return f"{self.source.root}/raw/{collection_id}/file.json"
+
+    def row(self, store: Store, collection_id: str) -> dict[str, Any]:
+        """The collection's row of the listing."""
+        for row in store.read_table(self.source.collections_key).to_pylist():
+            if row["collection_id"] == collection_id:
+                return dict(row)
+        raise MissingUpstreamError(
+            "The collection is not in the listing",
+            where=collection_id,
+            fix="It may have been withdrawn; refresh the listing",
+        )
+
+    def inputs(self, store: Store, collection_id: str) -> str:
+        """What the listing says of the collection."""
+        return inputs_digest(self, self.row(store, collection_id))
+
+    def file(self, store: Store, collection_id: str) -> dict[str, Any] | None:
+        """The note on the file, None if it was never fetched."""
+        key = self.record_key(collection_id)
+        return store.read_json(key) if store.exists(key) else None
+
+    def is_current(self, store: Store, collection_id: str) -> bool:
+        """Whether the file at hand is the one the listing speaks of."""
+        note = self.file(store, collection_id)
+        return note is not None and note["inputs"] == self.inputs(store, collection_id)
+
+    def make(self, store: Store, rdm: RdmSource, collection_id: str, force: bool) -> Outcome:
+        """Fetch the full file, unless it is here and the listing has not changed."""
+        inputs = self.inputs(store, collection_id)
+        note = self.file(store, collection_id)
+        skipped = note is not None and note["inputs"] == inputs and not force
+        if note is None or not skipped:
+            note = self._fetch(store, rdm, collection_id, inputs)
+        checks = [
+            CheckOutcome("file_complete", note["size"] > 0, f"{note['size']} bytes", dict(note))
+        ]
+        metadata = {
+            "bytes": note["size"],
+            "sha256": note["sha256"],
+            "source": str(note["url"]),
+            "path": Location(f"{store.url}/{note['key']}"),
+        }
+        return Outcome(note["sha256"], inputs, metadata, checks, skipped)
+
+    def _fetch(
+        self, store: Store, rdm: RdmSource, collection_id: str, inputs: str
+    ) -> dict[str, Any]:
+        folder_key = f"{self.source.root}/raw/{collection_id}"
+        folder = store.local_path(folder_key)
+        folder.mkdir(parents=True, exist_ok=True)
+        fetched = rdm.fetch(self._record(store, collection_id), folder)
+        name = f"{fetched.sha256[:16]}.parquet"
+        fetched.path.replace(folder / name)
+        note = {
+            "key": f"{folder_key}/{name}",
+            "sha256": fetched.sha256,
+            "size": fetched.size,
+            "url": fetched.url,
+            "etag": fetched.etag,
+            "inputs": inputs,
+        }
+        store.write_json(self.record_key(collection_id), note)
+        return note
+
+    def _record(self, store: Store, collection_id: str) -> dict[str, Any]:
+        for record in store.read_json(f"{self.source.root}/collections.json"):
+            if normalise_id(str(record["collectionId"])) == collection_id:
+                return dict(record)
+        raise MissingUpstreamError("The collection is not in the listing", where=collection_id)
+
+
+@dataclass(frozen=True)
+class ReferencePointsStage:
+    """One collection's points, in the one schema of every source."""
+
+    source: LabelSource
+    code_version: str = "1"
+
+    def key(self, collection_id: str) -> str:
+        """Store key of the points."""
+        return self.source.points_key(collection_id)
+
+    def inputs(self, store: Store, collection_id: str) -> str:
+        """The label file's content and the listing's words on it."""
+        files = CollectionFileStage(self.source)
+        columns = self._csv.columns.model_dump() if self._csv else None
+        return inputs_digest(
+            self,
+            self._file(store, collection_id)["sha256"],
+            files.row(store, collection_id),
+            columns,
+        )
+
+    @property
+    def _csv(self) -> LabelsConfig | None:
+        config = self.source.config
+        return config if config is not None and config.source == "csv" else None
+
+    def _file(self, store: Store, collection_id: str) -> dict[str, Any]:
+        note = CollectionFileStage(self.source).file(store, collection_id)
+        if note is None:
+            raise MissingUpstreamError(
+                "The label file was never fetched",
+                where=collection_id,
+                fix="Materialize reference_collection for it first",
+            )
+        return note
+
+    def make(self, store: Store, collection_id: str, force: bool) -> Outcome:
+        """Read the file; good rows become points, bad ones go to quarantine with a reason."""
+        inputs = self.inputs(store, collection_id)
+        quarantine_key = f"{self.source.root}/quarantine/{collection_id}.parquet"
+        found = store.provenance(self.key(collection_id))
+        if found is not None and found.inputs == inputs and not force:
+            points = store.read_table(self.key(collection_id))
+            metadata = table_metadata(points)
+            return Outcome(found.content, inputs, metadata, _points_checks(points, None), True)
+        path = store.local_path(self._file(store, collection_id)["key"])
+        row = CollectionFileStage(self.source).row(store, collection_id)
+        if self._csv:
+            result = csv_points.read_points(path, self._csv.columns, row)
+        else:
+            result = worldcereal_points.read_points(path, row)
+        written: MadeFrom = {
+            "inputs": inputs,
+            "code_version": self.code_version,
+            "simulated": bool(row["simulated"]),
+        }
+        store.write_table(quarantine_key, result.quarantine, QuarantinedRow, **written)
+        ref = store.write_table(self.key(collection_id), result.points, ReferencePoint, **written)
+        metadata = {
+            **table_metadata(result.points, ref),
+            "rows_read": result.rows_read,
+            "quarantined": result.quarantine.num_rows,
+            "quarantine_reasons": Json(_reasons(result.quarantine)),
+            "features_listed": int(row["feature_count"]),
+        }
+        checks = _points_checks(result.points, result.quarantine)
+        return Outcome(
+            ref.provenance.content, inputs, metadata, [schema_check(ref.report), *checks[1:]]
+        )
+
+
+def _points_checks(points: pa.Table, quarantine: pa.Table | None) -> list[CheckOutcome]:
+    unique = len(set(points["sample_id"].to_pylist())) == points.num_rows
+    refused = 0 if quarantine is None else quarantine.num_rows
+    return [
+        kept_check(points),
+        CheckOutcome("unique_sample_id", unique, f"{points.num_rows} points, ids unique: {unique}"),
+        CheckOutcome(
+            "some_rows_usable",
+            points.num_rows > 0 or refused == 0,
+            f"{points.num_rows} points, {refused} rows in quarantine",
+        ),
+    ]
+
+
+def _reasons(quarantine: pa.Table) -> dict[str, int]:
+    counts = quarantine["reason"].value_counts().to_pylist()
+    return {c["values"]: c["counts"] for c in counts}
+
+
+def _label_file(config: LabelsConfig) -> Path:
+    path = Path(config.file or "")
+    if not config.file or not path.is_file():
+        raise LabelFileError(
+            "The label file does not exist", where=str(config.file), fix="Set labels.file"
+        )
+    return path
+
+
+def list_csv(store: Store, stage: CollectionsStage, config: LabelsConfig) -> Outcome:
+    """List a task's own label file like a collection."""
+    row = csv_points.csv_collection(_label_file(config))
+    table = pa.Table.from_pylist([row], schema=collections_table([]).schema)
+    inputs = inputs_digest(stage, row)
+    ref = store.write_table(
+        stage.source.collections_key,
+        table,
+        Collection,
+        inputs=inputs,
+        code_version=stage.code_version,
+        simulated=bool(row["simulated"]),
+    )
+    metadata = {**table_metadata(table, ref), "dagster/row_count": 1}
+    return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
+
+
+def copy_csv(
+    store: Store, stage: CollectionFileStage, config: LabelsConfig, collection_id: str
+) -> Outcome:
+    """Keep a task's own label file in the store, as it is today."""
+    path = _label_file(config)
+    digest = sha256_file(path)
+    key = f"{stage.source.root}/raw/{collection_id}/{digest[:16]}{path.suffix.lower()}"
+    inputs = stage.inputs(store, collection_id)
+    if not store.exists(key):
+        store.write_bytes(key, path.read_bytes())
+    size = path.stat().st_size
+    note = {
+        "key": key,
+        "sha256": digest,
+        "size": size,
+        "url": str(path),
+        "etag": None,
+        "inputs": inputs,
+    }
+    store.write_json(stage.record_key(collection_id), note)
+    check = CheckOutcome("file_complete", size > 0, f"{size} bytes")
+    return Outcome(digest, inputs, {"sha256": digest, "bytes": size}, [check])
