@@ -104,6 +104,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         self._reader = SceneReader(self.layer)
         self._digest = ""
         self._scenes: dict[str, Scene] = {}
+        self._bounds: dict[tuple[str, Projection], PixelBounds] = {}
         self._footprints: dict[Projection, list[tuple[SceneItem, Scene, BaseGeometry]]] = {}
 
     def get_items(
@@ -167,16 +168,10 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         self, layer_name: str, item: Item, bands: list[str], projection: Projection
     ) -> PixelBounds:
         """The scene's extent in pixels of a projection, rounded outward."""
-        shape = footprint(self._scene(item), projection)
-        if shape is None:
-            return (0, 0, 0, 0)
-        low_x, low_y, high_x, high_y = np.round(shape.bounds, 6).tolist()
-        return (
-            int(np.floor(low_x)),
-            int(np.floor(low_y)),
-            int(np.ceil(high_x)),
-            int(np.ceil(high_y)),
-        )
+        key = (item.name, projection)
+        if key not in self._bounds:
+            self._bounds[key] = _outward(footprint(self._scene(item), projection))
+        return self._bounds[key]
 
     def get_raster_metadata(self, layer_name: str, item: Item, bands: list[str]) -> RasterMetadata:
         """The layer's nodata value, to which every scene is brought."""
@@ -210,6 +205,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
             return
         self.close()
         self._footprints.clear()
+        self._bounds.clear()
         self._scenes = {s.name: s for s in index.of(self.layer.collection)}
         self._digest = index.digest
 
@@ -276,3 +272,16 @@ def _item(scene: Scene) -> SceneItem:
     shape = shapely.box(column, row, column + scene.shape[1], row + scene.shape[0])
     geometry = STGeometry(projection, shape, scene.time)
     return SceneItem(scene.name, geometry, scene.file, scene.content, scene.simulated)
+
+
+def _outward(shape: BaseGeometry | None) -> PixelBounds:
+    """Bounds of a shape in whole pixels around it; nothing for no shape."""
+    if shape is None:
+        return (0, 0, 0, 0)
+    low_x, low_y, high_x, high_y = np.round(shape.bounds, 6).tolist()
+    return (
+        int(np.floor(low_x)),
+        int(np.floor(low_y)),
+        int(np.ceil(high_x)),
+        int(np.ceil(high_y)),
+    )
