@@ -14,8 +14,8 @@ from geofm_assets.labels.rules import get_rule
 from geofm_assets.labels.worldcereal.collections import collections_table
 from geofm_assets.labels.worldcereal.legend import code_strings
 from geofm_assets.sample_world.build import add_collection, build, world_districts
-from geofm_assets.sample_world.collections import withdraw_collection, write_labels_csv
 from geofm_assets.sample_world.collections import samples as draw
+from geofm_assets.sample_world.collections import withdraw_collection, write_labels_csv
 from geofm_assets.sample_world.phenology import SEASONS, greenness
 from geofm_assets.sample_world.terrain import COVERS
 
