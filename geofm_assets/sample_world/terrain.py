@@ -1,161 +1,285 @@
-"""Where things are: districts of fields, a few to each H3 cell, in one UTM zone.
+"""Where the sample world lies: districts in H3 cells of one UTM zone, and the fields in them.
 
-A district is 112 x 112 pixels of 10 m with a mosaic of fields (a Voronoi diagram of random
-seeds), each field of one land cover. Districts of one cell share one scene grid.
+The cells are real places on the map, north of 40 N and inside zone 32N, because H3 and UTM know no
+others. What is said to be there is not.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import h3
 import numpy as np
-from pyproj import Transformer
+import rasterio.warp
+import shapely
+import shapely.affinity
+from rasterio.crs import CRS
 from scipy.spatial import cKDTree
+from shapely.geometry.base import BaseGeometry
 
-CRS = "EPSG:32631"
-PIXEL_M = 10.0
-DISTRICT_PIXELS = 112
-SCENE_PIXELS = 2016
-_FIELDS = 70
-# Corners of districts within their scene, in blocks of DISTRICT_PIXELS: far apart, so that blocks
-# of a finer H3 resolution tell them apart.
-_CORNERS = ((1, 1), (15, 2), (7, 15))
-# South-western cell of the world; others lie around it.
-_ORIGIN = (46.5, 3.0)
+from geofm_assets.core.errors import GeofmError
+from geofm_assets.sample_world.classes import CLASSES, draw_classes
+from geofm_assets.sample_world.presets import PIXEL_M, WINDOW_PX, Preset
 
-
-@dataclass(frozen=True)
-class Cover:
-    """A land cover of the sample world.
-
-    Attributes:
-        name: what people call it.
-        ewoc_code: its WorldCereal code.
-        share: how often a field has it.
-        crop: which label text it has in the CSV of labels.
-    """
-
-    name: str
-    ewoc_code: int
-    share: float
-    crop: str
-
-
-# Shares are chosen so that about 55 % of the fields are cropland under rule ai2_v1.
-COVERS = (
-    Cover("winter cereals", 1101010000, 0.20, "cereals"),
-    Cover("maize", 1101060000, 0.14, "maize"),
-    Cover("sunflower", 1106000031, 0.09, "other crops"),
-    Cover("fodder grass", 1111000000, 0.05, "other crops"),
-    Cover("orchard", 1201000000, 0.07, "other crops"),
-    Cover("grassland", 2001000000, 0.17, "no crop"),
-    Cover("trees", 4100000000, 0.12, "no crop"),
-    Cover("shrubs", 3000000000, 0.07, "no crop"),
-    Cover("built-up", 6000000000, 0.03, "no crop"),
-    Cover("water", 7000000000, 0.03, "no crop"),
-    Cover("bare", 5000000000, 0.03, "no crop"),
-)
+EPSG = 32632
+_ANCHOR = (46.0, 9.0)  # latitude, longitude about which cells are taken
+_ZONE = (6.3, 11.7)  # longitudes, a margin inside the zone's 6 to 12 degrees
+_SPACING_PX = WINDOW_PX + 1  # along an axis, so that no two windows share a pixel
+_MARGIN_PX = 20  # of known points from the edge
+_STRETCH = 1.5  # fields are longer than wide, along one direction a district
+_CROPLAND_SHARE = (0.5, 0.6)  # of the points of a district
+_POLYGON_SHARE = 0.45  # of the points known as field outlines
 
 
 @dataclass(frozen=True)
 class District:
-    """One patch of the world.
+    """A square of land with fields and reference sites.
 
     Attributes:
-        index: position in the world.
-        cell: H3 cell of its centre at resolution 3.
-        scene: index of the scene grid it lies in.
-        row, column: of its upper left pixel in the scene.
-        easting, northing: of its upper left corner, in metres of `CRS`.
-        fields: field number of each pixel, shape (112, 112).
-        covers: cover index of each field.
-        vigour: of each field, about 1.
-        shift_days: of each field's season, about 0; later in the north.
+        number: counts from 0 through the world.
+        cell: H3 cell of resolution 3 it lies in, whole.
+        latitude: of its middle, degrees.
+        left: easting of its west edge, metres, a multiple of 10.
+        top: northing of its north edge, metres, a multiple of 10.
+        labels: field of each pixel, int16, shape (side, side), row 0 in the north.
+        classes: class of each field, index into `CLASSES`, int64, shape (fields,).
+        spots: where each field's point lies, also its outline's centroid, pixels (column, row),
+            float64, shape (fields, 2).
+        outlined: whether a field is known by its outline instead of a point, bool, (fields,).
+        sites: fields with a reference point of good confidence, sorted.
+        spare: other fields that a whole window fits around, sorted.
+        outlines: polygon of each field in EPSG:32632 metres.
     """
 
-    index: int
+    number: int
     cell: str
-    scene: int
-    row: int
-    column: int
-    easting: float
-    northing: float
-    fields: np.ndarray
-    covers: np.ndarray
-    vigour: np.ndarray
-    shift_days: np.ndarray
+    latitude: float
+    left: float
+    top: float
+    labels: np.ndarray
+    classes: np.ndarray
+    spots: np.ndarray
+    outlined: np.ndarray
+    sites: np.ndarray
+    spare: np.ndarray
+    outlines: tuple[BaseGeometry, ...]
 
-    def cover_at(self, row: int, column: int) -> Cover:
-        """The land cover of a pixel of the district."""
-        return COVERS[int(self.covers[self.fields[row, column]])]
+    @property
+    def name(self) -> str:
+        """Part of its scenes' file names."""
+        return f"d{self.number:02d}"
 
-
-def scene_corner(cell: str) -> tuple[float, float]:
-    """Upper left corner of a cell's scene, in metres of `CRS`, on the 10 m grid."""
-    lat, lon = h3.cell_to_latlng(cell)
-    easting, northing = Transformer.from_crs(4326, CRS, always_xy=True).transform(lon, lat)
-    half = SCENE_PIXELS * PIXEL_M / 2
-    return round((easting - half) / PIXEL_M) * PIXEL_M, round((northing + half) / PIXEL_M) * PIXEL_M
-
-
-def world_cells(count: int) -> list[str]:
-    """The first `count` resolution-3 cells around the origin, nearest rings first."""
-    centre = h3.latlng_to_cell(*_ORIGIN, 3)
-    cells: list[str] = []
-    ring = 0
-    while len(cells) < count:
-        cells += sorted(h3.grid_ring(centre, ring))
-        ring += 1
-    return cells[:count]
+    def lonlat(self, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Longitudes and latitudes of fields' spots, degrees EPSG:4326, rounded to 1e-7."""
+        easting = self.left + PIXEL_M * self.spots[fields, 0]
+        northing = self.top - PIXEL_M * self.spots[fields, 1]
+        return to_degrees(easting, northing)
 
 
-def districts(cells: int, per_cell: int, seed: int) -> list[District]:
-    """The districts of a world.
+def to_degrees(easting: np.ndarray, northing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """EPSG:32632 metres to degrees, rounded to 1e-7 (1 cm)."""
+    lon, lat = rasterio.warp.transform(
+        CRS.from_epsg(EPSG), CRS.from_epsg(4326), easting.tolist(), northing.tolist()
+    )
+    return np.round(lon, 7), np.round(lat, 7)
 
-    Args:
-        cells: how many H3 cells.
-        per_cell: districts in each, at most three.
-        seed: of field mosaics, covers and seasons.
+
+@lru_cache(maxsize=16)
+def make_districts(preset: Preset, seed: int) -> tuple[District, ...]:
+    """Every district of a world; where they lie does not depend on the seed, what is there does.
+
+    Raises:
+        GeofmError: the preset asks for more cells, blocks or points than there is room for.
     """
-    made: list[District] = []
-    for scene, cell in enumerate(world_cells(cells)):
-        easting, northing = scene_corner(cell)
-        for corner in _CORNERS[:per_cell]:
-            row, column = corner[0] * DISTRICT_PIXELS, corner[1] * DISTRICT_PIXELS
-            rng = np.random.default_rng([seed, scene, row, column])
-            made.append(
-                District(
-                    index=len(made),
-                    cell=cell,
-                    scene=scene,
-                    row=row,
-                    column=column,
-                    easting=easting + column * PIXEL_M,
-                    northing=northing - row * PIXEL_M,
-                    fields=_mosaic(rng),
-                    covers=_covers(rng),
-                    vigour=rng.normal(1.0, 0.10, _FIELDS).clip(0.6, 1.3),
-                    shift_days=rng.normal(_season_shift(northing), 8.0, _FIELDS),
-                )
-            )
-    return made
+    districts: list[District] = []
+    for cell in _cells(preset.cells):
+        squares = _squares(cell, preset)
+        for left, top in squares:
+            number = len(districts)
+            rng = np.random.default_rng([seed, 1, number])
+            districts.append(_district(number, cell, left, top, preset, rng))
+    return tuple(districts)
 
 
-def _season_shift(northing: float) -> float:
-    """Days the season is later; 4 a degree of latitude (Hopkins' rule), from 46.5 degrees north."""
-    degrees = (northing - 5_150_000.0) / 111_000.0
-    return 4.0 * degrees
+def _cells(count: int) -> list[str]:
+    """H3 cells of resolution 3 near the anchor with their middle well inside the zone."""
+    start = h3.latlng_to_cell(*_ANCHOR, 3)
+    found: list[tuple[int, str]] = []
+    for distance in range(12):
+        ring = h3.grid_ring(start, distance)
+        inside = [c for c in ring if _ZONE[0] + 0.5 < h3.cell_to_latlng(c)[1] < _ZONE[1] - 0.5]
+        found += [(distance, c) for c in inside]
+    if len(found) < count:
+        raise GeofmError(f"The zone has {len(found)} cells, {count} were asked for")
+    return sorted(cell for _, cell in sorted(found)[:count])
 
 
-def _mosaic(rng: np.random.Generator) -> np.ndarray:
-    seeds = rng.uniform(0, DISTRICT_PIXELS, (_FIELDS, 2))
-    rows, columns = np.mgrid[0:DISTRICT_PIXELS, 0:DISTRICT_PIXELS] + 0.5
-    _, nearest = cKDTree(seeds).query(np.stack([rows.ravel(), columns.ravel()], axis=1))
-    return nearest.reshape(DISTRICT_PIXELS, DISTRICT_PIXELS).astype(np.int16)
+def _squares(cell: str, preset: Preset) -> list[tuple[float, float]]:
+    """Upper left corners of a cell's districts, each inside one block and its parents."""
+    found = []
+    extent = preset.side_px * PIXEL_M
+    for block in sorted(h3.cell_to_children(cell, preset.block_resolution)):
+        lat, lon = h3.cell_to_latlng(block)
+        easting, northing = _to_metres(lon, lat)
+        left = round(easting / PIXEL_M) * PIXEL_M - extent / 2
+        top = round(northing / PIXEL_M) * PIXEL_M + extent / 2
+        corners = to_degrees(
+            np.array([left, left + extent, left, left + extent]),
+            np.array([top, top, top - extent, top - extent]),
+        )
+        whole = all(
+            h3.latlng_to_cell(y, x, resolution) == h3.cell_to_parent(block, resolution)
+            for x, y in zip(*corners, strict=True)
+            for resolution in range(3, preset.block_resolution + 1)
+        )
+        if whole and _ZONE[0] < lon < _ZONE[1]:
+            found.append((left, top))
+    if len(found) < preset.districts_per_cell:
+        raise GeofmError(f"Cell {cell} has room for {len(found)} districts only")
+    chosen = np.linspace(0, len(found) - 1, preset.districts_per_cell).round().astype(int)
+    return [found[i] for i in chosen]
 
 
-def _covers(rng: np.random.Generator) -> np.ndarray:
-    """Cover of each field; every district has at least a cereal, a grassland and a wood."""
-    shares = np.array([c.share for c in COVERS])
-    drawn = rng.choice(len(COVERS), size=_FIELDS, p=shares / shares.sum())
-    drawn[:3] = (0, 5, 6)
-    return rng.permutation(drawn).astype(np.int16)
+def _to_metres(lon: float, lat: float) -> tuple[float, float]:
+    xs, ys = rasterio.warp.transform(CRS.from_epsg(4326), CRS.from_epsg(EPSG), [lon], [lat])
+    return xs[0], ys[0]
+
+
+def _district(
+    number: int, cell: str, left: float, top: float, preset: Preset, rng: np.random.Generator
+) -> District:
+    side = preset.side_px
+    angle = rng.uniform(0, 180)
+    known = _spread(side, preset.points, rng)
+    seeds, labels = _mosaic(side, preset.field_px, angle, known, rng)
+    sites = np.arange(len(known))
+    fits = np.flatnonzero((np.abs(seeds - side / 2) <= side / 2 - WINDOW_PX / 2 - 1).all(axis=1))
+    outlined = rng.random(len(seeds)) < _POLYGON_SHARE
+    outlined[sites] = rng.permutation(sites) < round(len(sites) * _POLYGON_SHARE)
+    cropland = rng.random(len(seeds)) < np.mean(_CROPLAND_SHARE)
+    wanted = round(len(sites) * rng.uniform(*_CROPLAND_SHARE))
+    cropland[sites] = rng.permutation(np.arange(len(sites)) < wanted)
+    extent = side * PIXEL_M
+    _, latitudes = to_degrees(np.array([left + extent / 2]), np.array([top - extent / 2]))
+    return District(
+        number=number,
+        cell=cell,
+        latitude=float(latitudes[0]),
+        left=left,
+        top=top,
+        labels=labels,
+        classes=draw_classes(rng, cropland),
+        spots=seeds,
+        outlined=outlined,
+        sites=sites,
+        spare=np.setdiff1d(fits, sites),
+        outlines=_outlines(seeds, side, angle, left, top),
+    )
+
+
+def _spread(side: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points a window apart along an axis, in rows (or columns) of any rhythm.
+
+    Returns:
+        pixels (column, row), float64, (count, 2).
+
+    Raises:
+        GeofmError: they do not fit.
+    """
+    room = side - 2 * _MARGIN_PX
+    rows = max(1, round(np.sqrt(count)) if count < 12 else count // 3)
+    per_row = -(-count // rows)
+    wobble = 2.0 if rows > 1 else 0.0
+    gaps = (_SPACING_PX + 2 * wobble, float(_SPACING_PX))
+    if max((rows - 1) * gaps[0] + 2 * wobble, (per_row - 1) * gaps[1]) > room:
+        raise GeofmError(f"No room for {count} windows of {WINDOW_PX} pixels in a district")
+    points: list[tuple[float, float]] = []
+    across = _apart(rows, gaps[0], room - 2 * wobble, rng) + wobble
+    for row in range(rows):
+        here = min(per_row, count - len(points))
+        along = _apart(here, gaps[1], room, rng)
+        points += [(x, across[row] + rng.uniform(-wobble, wobble)) for x in along]
+    found = np.array(points) + _MARGIN_PX
+    return found[:, ::-1] if rng.random() < 0.5 else found
+
+
+def _apart(count: int, gap: float, room: float, rng: np.random.Generator) -> np.ndarray:
+    """`count` sorted numbers in [0, room], at least `gap` apart, otherwise uniform."""
+    slack = room - gap * (count - 1)
+    return np.sort(rng.uniform(0, slack, count)) + gap * np.arange(count)
+
+
+def _mosaic(
+    side: int, pitch: int, angle: float, known: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fields as a Voronoi diagram, in a rotated and stretched metric.
+
+    Fields with a known point lie about it. Others fill the room between, from a jittered grid
+    made more even by one step of Lloyd's relaxation.
+
+    Returns:
+        seeds in pixels (column, row), those of `known` first, (fields, 2); field of each pixel,
+        int16, (side, side).
+    """
+    count = max(3, round(side / pitch))
+    step = side / count
+    grid = (np.indices((count, count)).reshape(2, -1).T + 0.5) * step
+    grid += rng.uniform(-0.3, 0.3, grid.shape) * step
+    gaps = ((grid[:, None, :] - known[None, :, :]) ** 2).sum(axis=-1).min(axis=1)
+    seeds = np.concatenate([known, grid[gaps > (0.75 * step) ** 2]])
+    middles = _middles(_nearest(seeds, side, angle), len(seeds))
+    seeds = np.concatenate([known, middles[len(known) :]])
+    return seeds, _nearest(seeds, side, angle)
+
+
+def _metric(points: np.ndarray, angle: float) -> np.ndarray:
+    """Pixel coordinates in the space where fields are round."""
+    radians = np.deg2rad(angle)
+    along = points @ np.array([np.cos(radians), np.sin(radians)])
+    across = points @ np.array([-np.sin(radians), np.cos(radians)])
+    return np.stack([along / _STRETCH, across], axis=-1)
+
+
+def _nearest(seeds: np.ndarray, side: int, angle: float) -> np.ndarray:
+    rows, columns = np.indices((side, side)) + 0.5
+    pixels = _metric(np.stack([columns.ravel(), rows.ravel()], axis=-1), angle)
+    _, nearest = cKDTree(_metric(seeds, angle)).query(pixels)
+    return nearest.astype(np.int16).reshape(side, side)
+
+
+def _middles(labels: np.ndarray, fields: int) -> np.ndarray:
+    """Mean (column, row) of each field's pixels."""
+    rows, columns = np.indices(labels.shape) + 0.5
+    flat = labels.ravel()
+    sizes = np.maximum(np.bincount(flat, minlength=fields), 1)
+    sums = [np.bincount(flat, axis.ravel(), minlength=fields) for axis in (columns, rows)]
+    return np.stack(sums, axis=-1) / sizes[:, None]
+
+
+def _outlines(
+    seeds: np.ndarray, side: int, angle: float, left: float, top: float
+) -> tuple[BaseGeometry, ...]:
+    """Fields as polygons in EPSG:32632 metres, each with its seed as its centroid.
+
+    Of the field's cell in the diagram that part is taken which lies in it both ways from the seed.
+    """
+    radians = np.deg2rad(angle)
+    cos, sin = np.cos(radians), np.sin(radians)
+    own = shapely.MultiPoint(_metric(seeds, angle))
+    cells = shapely.voronoi_polygons(own, extend_to=own.buffer(4 * side), ordered=True)
+    box = shapely.box(0, 0, side, side)
+    # Back from the metric space: (along / stretch, across) to (column, row).
+    back = [_STRETCH * cos, -sin, _STRETCH * sin, cos, 0, 0]
+    ground = [PIXEL_M, 0, 0, -PIXEL_M, left, top]
+    outlines = []
+    for cell, (column, row) in zip(cells.geoms, seeds.tolist(), strict=True):
+        whole = shapely.intersection(shapely.affinity.affine_transform(cell, back), box)
+        turned = shapely.affinity.scale(whole, -1, -1, origin=(column, row))
+        outline = shapely.intersection(whole, turned)
+        outlines.append(shapely.affinity.affine_transform(outline, ground))
+    return tuple(outlines)
+
+
+def codes(district: District, fields: np.ndarray) -> np.ndarray:
+    """WorldCereal codes of fields, int64."""
+    table = np.array([land.ewoc_code for land in CLASSES], dtype=np.int64)
+    return table[district.classes[fields]]
