@@ -48,6 +48,7 @@ CHECK_DESCRIPTIONS = {
     "inside_cell": "The H3 cell of every point, computed anew, is the partition's.",
     "at_most_per_cell": "No more points than sampling.per_cell.",
     "band_contract": "Band order, dtype, scale, nodata and physical range are what models expect.",
+    "model_input": "Normalised pixels, as the encoder reads them, keep the band contract.",
     "files_verified": "Every array matches the sha256 in its header.",
     "leakage": "Windows of two splits neither overlap nor lie nearer than promised.",
     "class_coverage": "Every split has every class.",
@@ -95,7 +96,7 @@ def _metadata_value(value: Any) -> Any:
 
 
 def emit(
-    context: AssetExecutionContext, work: Callable[[], Outcome], *, code_version: str
+    context: AssetExecutionContext, work: Callable[[], Outcome]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Run an unpartitioned stage and report it, its checks included.
 

@@ -67,9 +67,7 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         opened = store.open()
-        yield from emit(
-            context, lambda: baselines_stage.make(opened), code_version=baselines_stage.code_version
-        )
+        yield from emit(context, lambda: baselines_stage.make(opened))
 
     @dg.asset(
         key=table_key,
@@ -84,8 +82,6 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         opened = store.open()
-        yield from emit(
-            context, lambda: table_stage.make(opened), code_version=table_stage.code_version
-        )
+        yield from emit(context, lambda: table_stage.make(opened))
 
     return [eval_scores, baseline_scores, score_table]

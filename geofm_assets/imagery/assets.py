@@ -35,9 +35,7 @@ def build_imagery_assets(task: ImageryTask) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, store: StoreResource, imagery: ImagerySource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         opened = store.open()
-        yield from emit(
-            context, lambda: dataset.make(opened, imagery), code_version=dataset.code_version
-        )
+        yield from emit(context, lambda: dataset.make(opened, imagery))
 
     @dg.asset(
         key=rasters_key,

@@ -111,7 +111,7 @@ class DatasetStage:
         config = ensure_dataset(
             folder, self.task.imagery, source.scenes if index else None, source.stac_url
         )
-        report = check_source(source.scenes) if index else ContractReport()
+        report = check_source(source.scenes) if index else ContractReport.unchecked()
         record: dict[str, Any] = {
             "inputs": inputs,
             "simulated": bool(index and index.simulated),

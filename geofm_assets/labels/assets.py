@@ -64,7 +64,7 @@ def _worldcereal_collections(thresholds: tuple[MinConfidence, ...]) -> dg.Assets
                 outcome.content, outcome.inputs, {**outcome.metadata, **extra}, outcome.checks
             )
 
-        yield from emit(context, work, code_version=stage.code_version)
+        yield from emit(context, work)
 
     return collections
 
@@ -95,7 +95,7 @@ def build_csv_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
             context.instance.add_dynamic_partitions(source.partitions, ids)
             return outcome
 
-        yield from emit(context, work, code_version=stage.code_version)
+        yield from emit(context, work)
 
     return [collections, *_file_assets(source)]
 

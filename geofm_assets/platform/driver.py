@@ -10,6 +10,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
+from dagster._utils.error import SerializableErrorInfo
 
 from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.progress import listening
@@ -200,14 +201,16 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
     for event in result.filter_events(lambda e: e.is_step_failure):
         data = event.step_failure_data
         described = data.user_failure_data.description if data.user_failure_data else None
-        error = data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        reasons.append(described or (_plain(error.message) if error else "unknown failure"))
+        reasons.append(described or _message(data.error))
     return "; ".join(reasons) or "The run failed before its first step"
 
 
-def _plain(message: str) -> str:
-    """An error's message without the name of our own exception class before it."""
-    head, separator, rest = message.strip().partition(": ")
-    return rest if separator and head.startswith("geofm_assets.") else message.strip()
+def _message(error: SerializableErrorInfo | None) -> str:
+    """The message of our own error in a chain of causes, else of the one that began it."""
+    last = ""
+    while error is not None:
+        head, separator, rest = error.message.strip().partition(": ")
+        if separator and head.startswith("geofm_assets."):
+            return rest
+        last, error = error.message.strip(), error.cause
+    return last or "unknown failure"

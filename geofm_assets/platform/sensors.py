@@ -125,7 +125,7 @@ def requests_for(
                 return f"{len(lagging)} of {axis}", [request]
             continue
         partitions = wanted_partitions(views[0], task, store)
-        stale = {p: [v for v in views if not v.is_current(store, p)] for p in partitions}
+        stale = {p: _from_first_lagging(views, store, p) for p in partitions}
         stale = {p: lagging for p, lagging in stale.items() if lagging}
         if stale:
             state = _state(store, task)
@@ -134,6 +134,16 @@ def requests_for(
             ]
             return f"{len(stale)} of {len(partitions)} {axis}", requests[:MAX_REQUESTS]
     return "nothing", []
+
+
+def _from_first_lagging(
+    views: Sequence[StageView], store: Store, partition: str
+) -> list[StageView]:
+    """The first stage that lags and all after it, which will once it has been made again."""
+    for index, view in enumerate(views):
+        if not view.is_current(store, partition):
+            return list(views[index:])
+    return []
 
 
 def _axis(view: StageView) -> str:

@@ -127,6 +127,6 @@ def _sql_asset(model: SqlModel, label_prefixes: Mapping[str, Sequence[str]]) -> 
             content = table_digest(table)
             return Outcome(content, content, metadata, checks)
 
-        yield from emit(context, work, code_version=version)
+        yield from emit(context, work)
 
     return sql_model

@@ -82,7 +82,7 @@ def build_sampling_assets(task: SamplingTask) -> list[dg.AssetsDefinition]:
             context.instance.add_dynamic_partitions(cells_partitions(task.name), new)
             return outcome
 
-        yield from emit(context, work, code_version=plan_stage.code_version)
+        yield from emit(context, work)
 
     @dg.asset(
         key=points_key,

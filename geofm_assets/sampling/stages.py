@@ -3,7 +3,6 @@
 Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,9 +281,3 @@ def _counts(table: pa.Table, column: str) -> dict[str, int]:
 def _map_url(cell: str) -> str:
     lat, lon = h3.cell_to_latlng(cell)
     return f"https://www.openstreetmap.org/?mlat={lat:.5f}&mlon={lon:.5f}#map=8/{lat:.5f}/{lon:.5f}"
-
-
-def split_report(store: Store, task: str) -> dict[str, Any]:
-    """What the current split came to."""
-    report: dict[str, Any] = json.loads(store.read_bytes(f"tasks/{task}/split.json"))
-    return report

@@ -37,7 +37,7 @@ def training_task(config: TaskConfig) -> TrainingTask:
         window_extent_m=extent,
     )
     imagery = ImageryTask(sampling, config.windows, config.imagery)
-    return TrainingTask(imagery, config.training, config.experiments, dict(config.encoders))
+    return TrainingTask(imagery, config.training, config.experiments, config.weights)
 
 
 def task_assets(config: TaskConfig) -> list[dg.AssetsDefinition]:

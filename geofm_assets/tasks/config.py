@@ -12,7 +12,7 @@ from geofm_assets.core.errors import ConfigError, ExperimentError, GeofmError
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.rules import get_rule
-from geofm_assets.models.encoders import EncoderSpec
+from geofm_assets.models.config import WeightsConfig
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.experiments import ExperimentsConfig, Grid, grid
@@ -34,7 +34,7 @@ class TaskConfig(BaseModel):
         imagery: profile, months, modalities.
         training: optimiser, epochs, seed.
         experiments: the grid.
-        encoders: where an encoder's weights come from; a seeded random start where absent.
+        weights: where the encoders' weights come from; a seeded random start by default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,7 +47,7 @@ class TaskConfig(BaseModel):
     imagery: ImageryConfig = Field(default_factory=ImageryConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     experiments: ExperimentsConfig
-    encoders: dict[str, EncoderSpec] = Field(default_factory=dict)
+    weights: WeightsConfig = Field(default_factory=WeightsConfig)
 
     @field_validator("name")
     @classmethod

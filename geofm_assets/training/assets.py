@@ -58,7 +58,7 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         group_name=task.name,
         kinds={"parquet"},
         code_version=manifest_stage.code_version,
-        check_specs=check_specs(manifest_key, "schema", "leakage", "class_coverage"),
+        check_specs=check_specs(manifest_key, "schema", "model_input", "leakage", "class_coverage"),
         description="Every window with its split and its place in the chips. Training depends "
         "on this table, not on the cells.",
     )
@@ -66,9 +66,7 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         opened = store.open()
-        yield from emit(
-            context, lambda: manifest_stage.make(opened), code_version=manifest_stage.code_version
-        )
+        yield from emit(context, lambda: manifest_stage.make(opened))
 
     @dg.asset(
         key=checkpoint_key,

@@ -8,15 +8,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.plots import figure_markdown, new_figure
 from geofm_assets.imagery.chips import CellChips
+from geofm_assets.imagery.contract import check_model_input
+from geofm_assets.imagery.normalize import normalize, valid_pixels
 from geofm_assets.sampling.leakage import min_split_distances
 from geofm_assets.training.schema import MANIFEST
 
 SPLITS = ("train", "val", "test")
+_WINDOWS_LOOKED_AT = 8
 _COLOURS = {"train": "#4477aa", "val": "#ccbb44", "test": "#ee6677"}
 
 
@@ -88,6 +92,35 @@ def check_leakage(manifest: pa.Table, promised_m: float) -> ManifestCheck:
     text = f"nearest windows of two splits are {nearest:.0f} m apart, promised {promised_m:.0f} m"
     metadata = {"distances_m": {str(k): float(v) for k, v in finite.items()}}
     return ManifestCheck("leakage", not near, text, metadata)
+
+
+def check_model_inputs(cells: Iterable[CellChips]) -> ManifestCheck:
+    """Whether normalised pixels are what an encoder expects, looked at in every cell.
+
+    At most `_WINDOWS_LOOKED_AT` windows of a cell are read, evenly spaced.
+    """
+    looked: dict[str, list[np.ndarray]] = {}
+    valid: dict[str, list[np.ndarray]] = {}
+    for chips in cells:
+        step = max(1, -(-len(chips.window_names) // _WINDOWS_LOOKED_AT))
+        for layer, array in chips.arrays.items():
+            values = np.asarray(array[::step])
+            height, width = (max(1, side // 2) for side in values.shape[-2:])
+            centre = values[..., height - 1 : height + 1, width - 1 : width + 1]
+            looked.setdefault(layer, []).append(normalize(centre, layer))
+            valid.setdefault(layer, []).append(valid_pixels(centre, layer))
+    failures: list[str] = []
+    absent: list[str] = []
+    metadata: dict[str, Any] = {}
+    for layer, parts in looked.items():
+        report = check_model_input(np.concatenate(parts), layer, np.concatenate(valid[layer]))
+        failures += report.failures
+        absent += [f"{layer} {band}" for band in report.absent_bands]
+        metadata |= report.metadata
+    text = "; ".join(failures) or "every layer is normalised as the encoders expect"
+    if absent:
+        text += f" (filled with the band mean, as the source lacks them: {', '.join(absent)})"
+    return ManifestCheck("model_input", not failures, text, metadata)
 
 
 def split_map(manifest: pa.Table) -> str:

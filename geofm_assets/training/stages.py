@@ -3,7 +3,7 @@
 Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.compute as pc
@@ -25,7 +25,7 @@ from geofm_assets.core.store import Store
 from geofm_assets.imagery.chips import read_chips
 from geofm_assets.imagery.stages import ChipsStage, ImageryTask, imagery_record
 from geofm_assets.labels.rules import LabelRule, get_rule
-from geofm_assets.models.encoders import EncoderSpec
+from geofm_assets.models.config import EncoderSpec, WeightsConfig
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.sampling.plan import promised_distance_m
 from geofm_assets.sampling.stages import planned_cells
@@ -36,6 +36,7 @@ from geofm_assets.training.manifest import (
     ManifestCheck,
     check_classes,
     check_leakage,
+    check_model_inputs,
     class_counts,
     make_manifest,
     split_map,
@@ -53,13 +54,13 @@ class TrainingTask:
         imagery: the task's imagery, windows and sampling.
         training: optimiser, epochs, seed.
         experiments: the grid of the task file.
-        encoders: where each encoder's weights come from; a seeded random start where absent.
+        weights: where the encoders' weights come from.
     """
 
     imagery: ImageryTask
     training: TrainingConfig
     experiments: ExperimentsConfig
-    encoders: dict[str, EncoderSpec] = field(default_factory=dict)
+    weights: WeightsConfig
 
     @property
     def name(self) -> str:
@@ -73,8 +74,7 @@ class TrainingTask:
 
     def encoder(self, experiment: Experiment) -> EncoderSpec:
         """Where the experiment's encoder starts from."""
-        default = EncoderSpec(name=experiment.encoder, source="random", seed=self.training.seed)
-        return self.encoders.get(experiment.encoder, default)
+        return self.weights.spec(experiment.encoder)
 
     def folder(self, experiment: str) -> str:
         """Store prefix of an experiment."""
@@ -129,6 +129,7 @@ class ManifestStage:
         if not hashed:
             promised = promised_distance_m(sampling.split, sampling.window_extent_m)
         checks = [
+            check_model_inputs(read_chips(store.local_path(stage.folder(c))) for c in cells),
             check_leakage(manifest, promised),
             check_classes(manifest, ("train", "val") if hashed else ("train", "val", "test")),
         ]

@@ -97,7 +97,7 @@ def test_a_blocking_check_of_an_unpartitioned_asset_stops_it_and_is_recorded(ins
     @dg.asset(key=key, check_specs=check_specs(key, "leakage"))
     def table(context: dg.AssetExecutionContext):
         bad = Outcome("c", "i", {}, [CheckOutcome("leakage", False, "3 m apart")])
-        yield from emit(context, lambda: bad, code_version="1")
+        yield from emit(context, lambda: bad)
 
     job = dg.Definitions(assets=[table]).resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(instance=instance, raise_on_error=False)
