@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.nn import flexi_vit
+from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.nn.attention import DropPath
 from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.utils.config import Config
 from rslearn.models.component import FeatureExtractor, FeatureMaps, TokenFeatureMaps
 from rslearn.models.olmoearth_pretrain.model import OlmoEarth
@@ -15,7 +17,10 @@ from rslearn.train.model_context import ModelContext
 
 from geofm_assets.core.errors import WeightsError
 from geofm_assets.core.hashing import sha256_file
-from geofm_assets.models import presto
+from geofm_assets.models import (
+    modality_order,  # noqa: F401 - its import is its effect
+    presto,
+)
 from geofm_assets.models.architecture import (
     Architecture,
     architecture,
@@ -33,7 +38,7 @@ from geofm_assets.models.proof import (
     read_state,
 )
 
-__all__ = ["BuiltEncoder", "EncoderSpec", "PooledOlmoEarth", "build_encoder"]
+__all__ = ["BuiltEncoder", "EncoderSpec", "PooledOlmoEarth", "build_encoder", "set_drop_path"]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.pth"
@@ -64,7 +69,7 @@ class BuiltEncoder:
 
 
 class PooledOlmoEarth(FeatureExtractor):
-    """rslearn's OlmoEarth, made independent of which samples share a batch.
+    """rslearn's OlmoEarth, made independent of which samples share a batch, and repeatable.
 
     Two things upstream let a neighbour change a sample that lacks a month. rslearn averages over
     the modalities present in the batch, so a sample without Sentinel-1 is halved if another has
@@ -80,6 +85,7 @@ class PooledOlmoEarth(FeatureExtractor):
         super().__init__()
         self.backbone = backbone
         backbone.model._maybe_get_attn_mask = _attention_mask  # ours, for its own drops the mask
+        flexi_vit.get_modalities_to_process = _modalities_in_order
 
     def forward(self, context: ModelContext) -> FeatureMaps:
         """Mean over valid (modality, time, band set) tokens: (B, D, H/p, W/p)."""
@@ -99,6 +105,15 @@ class PooledOlmoEarth(FeatureExtractor):
 def _attention_mask(new_mask: torch.Tensor | None, fast_pass: bool) -> torch.Tensor | None:
     """The mask of real tokens wherever there is padding, in training and out of it."""
     return None if fast_pass else new_mask
+
+
+def _modalities_in_order(available: list[str], supported: list[str]) -> list[str]:
+    """Modalities to encode, in the encoder's own order.
+
+    The package lists a set, whose order changes with every process's hash seed, and with it the
+    order of tokens and the last digits of every sum over them.
+    """
+    return [name for name in supported if name in available]
 
 
 def build_encoder(
@@ -140,6 +155,13 @@ def build_encoder(
         raise WeightsError("Weights from a path need a path", where=f"encoder {spec.name}")
     folder = Path(spec.location).expanduser()
     return _from_folder(arch, folder, f"path {spec.location}", patch_size, autocast, spec)
+
+
+def set_drop_path(module: torch.nn.Module, rate: float) -> None:
+    """Set how often residual branches are dropped in training (stochastic depth, 0 to 1)."""
+    for part in module.modules():
+        if isinstance(part, DropPath):
+            part.drop_prob = rate
 
 
 def _wrap(folder: Path, arch: Architecture, patch_size: int, autocast: bool) -> PooledOlmoEarth:
