@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.nn import flexi_vit
 from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.nn.attention import DropPath
 from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.utils.config import Config
 from rslearn.models.component import FeatureExtractor, FeatureMaps, TokenFeatureMaps
@@ -69,7 +68,7 @@ class BuiltEncoder:
 
 
 class PooledOlmoEarth(FeatureExtractor):
-    """rslearn's OlmoEarth, made independent of which samples share a batch, and repeatable.
+    """rslearn's OlmoEarth, made independent of which samples share a batch.
 
     Two things upstream let a neighbour change a sample that lacks a month. rslearn averages over
     the modalities present in the batch, so a sample without Sentinel-1 is halved if another has
@@ -85,7 +84,6 @@ class PooledOlmoEarth(FeatureExtractor):
         super().__init__()
         self.backbone = backbone
         backbone.model._maybe_get_attn_mask = _attention_mask  # ours, for its own drops the mask
-        flexi_vit.get_modalities_to_process = _modalities_in_order
 
     def forward(self, context: ModelContext) -> FeatureMaps:
         """Mean over valid (modality, time, band set) tokens: (B, D, H/p, W/p)."""
@@ -105,15 +103,6 @@ class PooledOlmoEarth(FeatureExtractor):
 def _attention_mask(new_mask: torch.Tensor | None, fast_pass: bool) -> torch.Tensor | None:
     """The mask of real tokens wherever there is padding, in training and out of it."""
     return None if fast_pass else new_mask
-
-
-def _modalities_in_order(available: list[str], supported: list[str]) -> list[str]:
-    """Modalities to encode, in the encoder's own order.
-
-    The package lists a set, whose order changes with every process's hash seed, and with it the
-    order of tokens and the last digits of every sum over them.
-    """
-    return [name for name in supported if name in available]
 
 
 def build_encoder(

@@ -14,7 +14,7 @@ from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.hashing import json_digest, table_digest
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.models.config import EncoderSpec
-from geofm_assets.models.encoders import BuiltEncoder, build_encoder
+from geofm_assets.models.encoders import BuiltEncoder, build_encoder, set_drop_path
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.models.proof import WeightsProof
 from geofm_assets.training.checkpoint import band_contract, identity, write_checkpoint
@@ -100,6 +100,7 @@ def fit(
         built = build_encoder(
             encoder, experiment.patch_size, hub=hub, autocast=on_gpu(config.accelerator)
         )
+        set_drop_path(built.module, config.drop_path)
         rows = _rows(manifest, classes)
         dataset = WindowDataset(
             manifest,

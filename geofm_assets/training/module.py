@@ -114,7 +114,7 @@ class FineTuning(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             [
                 {"params": list(self.model.encoder.parameters()), "lr": self.config.lr},
-                {"params": head, "lr": self.config.head_lr or self.config.lr},
+                {"params": head, "lr": self.config.head_lr},
             ],
             weight_decay=self.config.weight_decay,
         )

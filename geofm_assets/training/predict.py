@@ -22,7 +22,7 @@ def predict(
     *,
     batch_size: int = 64,
     accelerator: Literal["auto", "cpu"] = "auto",
-    threads: int = 2,
+    threads: int = 1,
 ) -> pa.Table:
     """Predict every window of a manifest, whatever its split.
 

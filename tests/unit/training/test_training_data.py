@@ -212,7 +212,9 @@ def test_flips_are_the_same_for_both_layers(dataset_of, arrays):
 
 def test_flips_differ_between_epochs_and_repeat(dataset_of):
     dataset = dataset_of(augment=True)
-    first, again = ([dataset[(e, 0)].inputs["sentinel1"].image for e in range(40)] for _ in range(2))
+    first, again = (
+        [dataset[(e, 0)].inputs["sentinel1"].image for e in range(40)] for _ in range(2)
+    )
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert len({i.numpy().tobytes() for i in first}) == 4
 
