@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import dagster as dg
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
@@ -208,7 +209,9 @@ def main() -> NoReturn:
     try:
         app()
     except GeofmError as error:
-        Console(stderr=True).print(f"[bold red]Error:[/bold red] {error}", highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]Error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True
+        )
         raise SystemExit(1) from error
     raise SystemExit(0)
 

@@ -88,8 +88,11 @@ class Driver:
         """Bring every stage up to date and run the experiments.
 
         Raises:
+            ExperimentError: an experiment cannot be.
             StageFailedError: names the stage and each partition that failed, and why.
         """
+        for name in experiments:
+            self.task.feasible(name)
         grid = self.file.grid()
         self.register_experiments([e.name for e in grid.feasible] + list(experiments))
         listing = dg.AssetKey(self.task.imagery.sampling.source.asset_path("collections"))

@@ -118,7 +118,11 @@ def requests_for(
     for axis in ("collections", "plan", "cells", "manifest"):
         views = [v for v in stages if _axis(v) == axis]
         if axis in ("plan", "manifest"):
-            lagging = [v for v in views if not v.is_current(store)]
+            lagging = (
+                _from_first_lagging(views, store, "")
+                if axis == "manifest"
+                else [v for v in views if not v.is_current(store)]
+            )
             if lagging:
                 key = json_digest([v.name for v in lagging] + [_state(store, task)])
                 request = _request(task, axis, lagging, None, f"{axis}:{key}")

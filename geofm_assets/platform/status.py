@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from geofm_assets.core.errors import ExperimentError, GeofmError
+from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.settings import Settings
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
@@ -16,7 +16,6 @@ from geofm_assets.platform.instance import open_instance
 from geofm_assets.platform.stages import StageView, task_stages, wanted_partitions
 from geofm_assets.tasks.component import training_task
 from geofm_assets.tasks.config import TaskFile
-from geofm_assets.training.experiments import Experiment, impossible
 from geofm_assets.training.stages import TrainingTask, experiments_partitions
 
 
@@ -89,18 +88,7 @@ def register(settings: Settings, task: str, names: Sequence[str]) -> None:
         ExperimentError: a name is not an experiment, or cannot be run on this task.
     """
     file = _task(settings, task)
-    parsed = [Experiment.parse(name) for name in names]
-    for experiment in parsed:
-        reason = impossible(
-            experiment,
-            materialized_size=file.config.windows.size,
-            months=file.config.imagery.months,
-            layers=file.config.imagery.modalities,
-        )
-        if reason is not None:
-            raise ExperimentError(
-                f"The experiment cannot be: {reason}", where=experiment.name, fix="Choose another"
-            )
+    parsed = [training_task(file.config).feasible(name) for name in names]
     instance = open_instance(Store(settings.store))
     partition_set = experiments_partitions(task)
     known = set(instance.get_dynamic_partitions(partition_set))

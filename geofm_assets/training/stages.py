@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 import yaml
 
+from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
@@ -30,7 +31,7 @@ from geofm_assets.models.hub import ModelHub
 from geofm_assets.sampling.plan import promised_distance_m
 from geofm_assets.sampling.stages import planned_cells
 from geofm_assets.training.config import TrainingConfig
-from geofm_assets.training.experiments import Experiment, ExperimentsConfig
+from geofm_assets.training.experiments import Experiment, ExperimentsConfig, impossible
 from geofm_assets.training.fit import fit
 from geofm_assets.training.manifest import (
     ManifestCheck,
@@ -75,6 +76,27 @@ class TrainingTask:
     def encoder(self, experiment: Experiment) -> EncoderSpec:
         """Where the experiment's encoder starts from."""
         return self.weights.spec(experiment.encoder)
+
+    def feasible(self, name: str) -> Experiment:
+        """The experiment of a name.
+
+        Raises:
+            ExperimentError: it is not the name of one, or it cannot be run on this task.
+        """
+        experiment = Experiment.parse(name)
+        reason = impossible(
+            experiment,
+            materialized_size=self.imagery.windows.size,
+            months=self.imagery.imagery.months,
+            layers=self.imagery.imagery.modalities,
+        )
+        if reason is not None:
+            raise ExperimentError(
+                f"The experiment cannot be: {reason}",
+                where=experiment.name,
+                fix="Choose one that `geofm experiments` lists",
+            )
+        return experiment
 
     def folder(self, experiment: str) -> str:
         """Store prefix of an experiment."""
@@ -171,7 +193,7 @@ class CheckpointStage:
 
     def inputs(self, store: Store, experiment: str) -> str:
         """The manifest, the experiment, the training settings and where the encoder starts."""
-        parsed = Experiment.parse(experiment)
+        parsed = self.task.feasible(experiment)
         return inputs_digest(
             self,
             content_of(store, ManifestStage(self.task).key()),
