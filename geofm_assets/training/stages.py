@@ -325,6 +325,7 @@ class PredictionsStage:
                 chips_root=store.local_path(f"tasks/{self.task.name}/chips"),
                 batch_size=self.task.training.batch_size,
                 accelerator=self.task.training.accelerator,
+                threads=self.task.training.threads,
             )
             ref = store.write_table(
                 self.key(experiment),
