@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -51,11 +52,15 @@ def demo(
         settings.store, profile="demo", rdm=str(world.mirror), scenes=str(world.scenes)
     )
     _drive(settings, task, [])
-    shown = f"--store {settings.store}" if store else ""
-    console.print("\nNext:")
-    console.print(f"  geofm ui {shown}                     open the graph in the Dagster UI")
-    console.print(f"  geofm experiments {task} {shown}     see what else can be run")
-    console.print(f"  geofm run {task} {shown} --experiment NAME")
+    geofm = "geofm" if shutil.which("geofm") else sys.argv[0]
+    console.print("\nNext:", highlight=False)
+    for arguments, meaning in (
+        ("ui", "open the graph in the Dagster UI"),
+        (f"experiments {task}", "see what else can be run"),
+        (f"run {task} --experiment NAME", "run one of them"),
+    ):
+        command = f"{geofm} {arguments} --store {settings.store}"
+        console.print(f"  {command}\n      {meaning}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -109,3 +109,14 @@ def test_the_code_location_imports_by_its_name(tmp_path):
         check=True,
     )
     assert Path(done.stdout.strip()) == Path(__file__).parents[3] / "definitions.py"
+
+
+def test_dagsters_own_loader_reads_the_task_file_as_a_component(definitions, tmp_path, monkeypatch):
+    import geofm_assets.tasks
+
+    monkeypatch.setenv("GEOFM_STORE", str(tmp_path / "store"))
+    folder = Path(geofm_assets.tasks.__file__).parent
+    shared = dg.Definitions(resources=definitions.resources)
+    loaded = dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=folder), shared)
+    ours = {s.key for s in definitions.resolve_all_asset_specs() if s.key.path[0] == TASK}
+    assert {s.key for s in loaded.resolve_all_asset_specs() if s.key.path[0] == TASK} == ours
