@@ -20,6 +20,7 @@ from upath import UPath
 
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.hashing import table_digest
+from geofm_assets.core.parquet import read_parquet, read_parquet_metadata
 from geofm_assets.core.schema import TableModel, ValidationReport, require_valid
 
 _SAFE_KEY = re.compile(r"^[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*$")
@@ -183,17 +184,14 @@ class Store:
 
     def read_table(self, key: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet table, metadata dropped; FileNotFoundError if it was never written."""
-        with self.path(key).open("rb") as stream:
-            return pq.read_table(stream, columns=columns).replace_schema_metadata(None)
+        return read_parquet(self.path(key), columns)
 
     def provenance(self, key: str) -> Provenance | None:
         """Provenance in a table's footer, None if the table does not exist."""
         path = self.path(key)
         if not path.exists():
             return None
-        with path.open("rb") as stream:
-            raw = pq.read_schema(stream).metadata or {}
-        value = {k.decode(): v.decode() for k, v in raw.items()}
+        value = read_parquet_metadata(path)
         return Provenance(
             value["geofm.inputs"],
             value["geofm.content"],

@@ -9,10 +9,10 @@ import pandas as pd
 import pandera.pandas as pp
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from geofm_assets.core.errors import ConfigError, SchemaError
 from geofm_assets.core.hashing import json_digest, table_digest
+from geofm_assets.core.parquet import read_parquet
 from geofm_assets.core.schema import TableModel
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
@@ -173,11 +173,8 @@ def _reader(
         listed = ", ".join(_text(f.path.path) for f in files)
         # folders are named h3_cell=..., and the column is in the files already
         return f"read_parquet([{listed}], hive_partitioning = false)"
-    tables = []
-    for file in files:
-        with file.path.open("rb") as stream:
-            tables.append(pq.read_table(stream, columns=source.schema.names))
-    con.register(alias, pa.concat_tables(t.replace_schema_metadata(None) for t in tables))
+    tables = [read_parquet(file.path, source.schema.names) for file in files]
+    con.register(alias, pa.concat_tables(tables))
     return f'"{alias}"'
 
 
