@@ -35,3 +35,10 @@ def read_parquet_metadata(path: UPath) -> dict[str, str]:
     with path.open("rb") as stream:
         raw = pq.ParquetFile(stream, pre_buffer=False).schema_arrow.metadata or {}
     return {k.decode(): v.decode() for k, v in raw.items()}
+
+
+def parquet_rows(path: UPath) -> int:
+    """Rows of a file, from its footer; FileNotFoundError if there is no such file."""
+    with path.open("rb") as stream:
+        rows: int = pq.ParquetFile(stream, pre_buffer=False).metadata.num_rows
+    return rows

@@ -88,7 +88,11 @@ def validate(table: pa.Table, model: type[TableModel]) -> ValidationReport:
 
 def require_valid(table: pa.Table, model: type[TableModel], where: str) -> ValidationReport:
     """`validate`, and raise `SchemaError` naming the table if anything fails."""
-    report = validate(table, model)
+    return require_passed(validate(table, model), where)
+
+
+def require_passed(report: ValidationReport, where: str) -> ValidationReport:
+    """Raise `SchemaError` naming the table if anything failed."""
     if not report.passed:
         raise SchemaError(
             report.describe(), where=where, fix="Fix the rows named, or the rule if it is wrong"

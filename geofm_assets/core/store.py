@@ -20,8 +20,8 @@ from upath import UPath
 
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.hashing import table_digest
-from geofm_assets.core.parquet import read_parquet, read_parquet_metadata
-from geofm_assets.core.schema import TableModel, ValidationReport, require_valid
+from geofm_assets.core.parquet import parquet_rows, read_parquet, read_parquet_metadata
+from geofm_assets.core.schema import TableModel, ValidationReport, require_passed, validate
 
 _SAFE_KEY = re.compile(r"^[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*$")
 
@@ -158,15 +158,25 @@ class Store:
         inputs: str,
         code_version: str,
         simulated: bool,
+        report: ValidationReport | None = None,
     ) -> TableRef:
         """Validate a table and write it as Parquet, its provenance in the file's metadata.
 
         The same table gives the same bytes: no timestamps, one thread's encoding, fixed settings.
 
+        Args:
+            key: where it goes.
+            table: what is written.
+            model: its schema.
+            inputs: digest of everything it was made from.
+            code_version: of the code that made it.
+            simulated: whether any input was simulated.
+            report: what `model` said of the table, if it was validated already.
+
         Raises:
             SchemaError: the table breaks its schema; nothing is written then.
         """
-        report = require_valid(table, model, where=key)
+        report = require_passed(report or validate(table, model), where=key)
         provenance = Provenance(inputs, table_digest(table), code_version, simulated)
         metadata = {
             "geofm.inputs": provenance.inputs,
@@ -185,6 +195,10 @@ class Store:
     def read_table(self, key: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet table, metadata dropped; FileNotFoundError if it was never written."""
         return read_parquet(self.path(key), columns)
+
+    def rows(self, key: str) -> int:
+        """How many rows a table has; FileNotFoundError if it was never written."""
+        return parquet_rows(self.path(key))
 
     def provenance(self, key: str) -> Provenance | None:
         """Provenance in a table's footer, None if the table does not exist."""

@@ -38,10 +38,10 @@ def build_window_assets(task: SamplingTask, windows: WindowsConfig) -> list[dg.A
     def window_group(
         context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource
     ) -> Iterator[Any]:
-        opened = store.open()
+        make = stage.maker(store.open(), sorted(context.partition_keys), config.force)
         yield from emit_partitions(
             context,
-            lambda cell: stage.make(opened, cell, config.force),
+            make,
             code_version=stage.code_version,
         )
 

@@ -25,8 +25,15 @@ from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.schema import WINDOW
 
 SPLITS = ("train", "val", "test")
+POINT_COLUMNS = [
+    "sample_id", "collection_id", "h3_cell", "split", "class_id", "class_name", "ewoc_code",
+    "h3_l3_cell", "quality_score_lc", "quality_score_ct", "valid_time", "lon", "lat", "simulated",
+]  # fmt: skip
+"""Columns of SAMPLED_POINT that windows are made from."""
+
 _WGS84 = CRS.from_epsg(4326)
 _EDGE_DEGREES = 1e-6
+_DAY_MICROS = 86_400_000_000
 
 
 def utm_epsg(lon: float, lat: float) -> int:
@@ -116,32 +123,29 @@ def windows_for_points(points: pa.Table, config: WindowsConfig) -> pa.Table:
     points = points.filter(pc.is_in(points["split"], value_set=pa.array(SPLITS))).combine_chunks()
     if points.num_rows == 0:
         return WINDOW.empty_table()
-    lon = points["lon"].to_numpy()
-    lat = points["lat"].to_numpy()
-    epsg = _zones(points, lon, lat)
-    columns, rows = _pixels(lon, lat, epsg, config.resolution)
-    bounds = np.array(
-        [pixel_bounds(c, r, config.size) for c, r in zip(columns, rows, strict=True)],
-        dtype=np.int64,
-    )
-    days = points["valid_time"].to_pylist()
-    times = [time_range(day, config) for day in days]
+    lon, lat = points["lon"].to_numpy(), points["lat"].to_numpy()
+    epsg = utm_epsgs(points, lon, lat)
+    bounds = _bounds(*_pixels(lon, lat, epsg, config.resolution), config.size)
+    days = points["valid_time"].combine_chunks()
     names = [
-        window_name(cell, float(y), float(x), day)
-        for cell, y, x, day in zip(points["h3_cell"].to_pylist(), lat, lon, days, strict=True)
+        window_name(*parts)
+        for parts in zip(
+            points["h3_cell"].to_pylist(), lat.tolist(), lon.tolist(), days.to_pylist(), strict=True
+        )
     ]
     _require_unique(names, points["sample_id"].to_pylist())
-    stamp = pa.timestamp("us", "UTC")
+    start, end = _time_ranges(days, config)
+    crs, inverse = np.unique(epsg, return_inverse=True)
     made = {
         "window_name": pa.array(names, pa.string()),
-        "crs": pa.array([f"EPSG:{code}" for code in epsg], pa.string()),
+        "crs": pa.array([f"EPSG:{code}" for code in crs.tolist()]).take(pa.array(inverse)),
         "resolution": pa.array(np.full(len(names), config.resolution)),
-        "col_min": pa.array(bounds[:, 0]),
-        "row_min": pa.array(bounds[:, 1]),
-        "col_max": pa.array(bounds[:, 2]),
-        "row_max": pa.array(bounds[:, 3]),
-        "time_start": pa.array([start for start, _ in times], stamp),
-        "time_end": pa.array([end for _, end in times], stamp),
+        "col_min": pa.array(bounds[0]),
+        "row_min": pa.array(bounds[1]),
+        "col_max": pa.array(bounds[2]),
+        "row_max": pa.array(bounds[3]),
+        "time_start": start,
+        "time_end": end,
     }
     table = pa.table(
         [made[f.name] if f.name in made else points[f.name] for f in WINDOW], schema=WINDOW
@@ -149,22 +153,47 @@ def windows_for_points(points: pa.Table, config: WindowsConfig) -> pa.Table:
     return table.sort_by("window_name").combine_chunks()
 
 
-def _zones(points: pa.Table, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    samples = points["sample_id"]
-    codes = np.empty(len(lon), dtype=np.int64)
-    for i, (x, y) in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
+def utm_epsgs(points: pa.Table, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """`utm_epsg` of many points, int64 (n,); errors name the sample."""
+    zone = np.floor((lon + 180) / 6).astype(np.int64) + 1
+    codes = np.where(lat > 0, 32600, 32700) + zone
+    to_edge = np.abs(lon / 6 - np.round(lon / 6)) * 6
+    inside = (np.abs(lon) <= 180) & (lat >= UPS_SOUTH_THRESHOLD) & (lat <= UPS_NORTH_THRESHOLD)
+    plain = inside & (to_edge >= _EDGE_DEGREES) & (np.abs(lat) >= _EDGE_DEGREES)
+    for i in np.flatnonzero(~plain).tolist():
         try:
-            codes[i] = utm_epsg(x, y)
+            codes[i] = utm_epsg(float(lon[i]), float(lat[i]))
         except WindowError as error:
             raise WindowError(
-                error.what, where=f"sample {samples[i]}, {error.where}", fix=error.fix
+                error.what,
+                where=f"sample {points['sample_id'][i]}, {error.where}",
+                fix=error.fix,
             ) from error
     return codes
 
 
+def _bounds(columns: np.ndarray, rows: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
+    """`pixel_bounds` of many points: four int64 arrays (n,)."""
+    x, y = np.trunc(columns).astype(np.int64), np.trunc(rows).astype(np.int64)
+    half, odd = size // 2, size % 2
+    return (x - half, y - half - odd, x + half + odd, y + half)
+
+
+def _time_ranges(days: pa.Array, config: WindowsConfig) -> tuple[pa.Array, pa.Array]:
+    """`time_range` of many days."""
+    if len(days):
+        for day in pc.min_max(days).as_py().values():  # names the day that leaves the calendar
+            time_range(day, config)
+    midnight = days.cast(pa.int32()).cast(pa.int64()).to_numpy() * _DAY_MICROS
+    stamp = pa.timestamp("us", "UTC")
+    start = midnight - config.days_before * _DAY_MICROS
+    end = midnight + config.days_after * _DAY_MICROS
+    return pa.array(start).cast(stamp), pa.array(end).cast(stamp)
+
+
 def _pixels(
     lon: np.ndarray, lat: np.ndarray, epsg: np.ndarray, resolution: float
-) -> tuple[list[float], list[float]]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates of points, each in its own zone.
 
     rasterio's transform, not pyproj's: it is the one rslearn's geometries use, and the two carry
@@ -179,7 +208,7 @@ def _pixels(
         )
         columns[here] = np.asarray(xs) / resolution
         rows[here] = np.asarray(ys) / -resolution
-    return columns.tolist(), rows.tolist()
+    return columns, rows
 
 
 def _require_unique(names: list[str], samples: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pp
 import pyarrow as pa
@@ -17,6 +18,10 @@ WINDOW = pa.schema(
         ("split", pa.string()),
         ("class_id", pa.int16()),
         ("class_name", pa.string()),
+        ("ewoc_code", pa.int64()),
+        ("h3_l3_cell", pa.string()),
+        ("quality_score_lc", pa.int64()),
+        ("quality_score_ct", pa.int64()),
         ("crs", pa.string()),
         ("resolution", pa.float64()),
         ("col_min", pa.int64()),
@@ -50,6 +55,10 @@ class Window(TableModel):
     split: _String = pp.Field(isin=["train", "val", "test"])
     class_id: Annotated[pd.ArrowDtype, pa.int16()] = pp.Field(ge=0)
     class_name: _String = pp.Field(str_length={"min_value": 1})
+    ewoc_code: _Int = pp.Field(nullable=True)
+    h3_l3_cell: _String = pp.Field(str_matches=r"^[0-9a-f]{15}$")
+    quality_score_lc: _Int = pp.Field(nullable=True)
+    quality_score_ct: _Int = pp.Field(nullable=True)
     crs: _String = pp.Field(str_matches=r"^EPSG:32[67](0[1-9]|[1-5][0-9]|60)$")
     resolution: _Float = pp.Field(gt=0)
     col_min: _Int
@@ -80,7 +89,7 @@ class Window(TableModel):
 
     @pp.dataframe_check(name="sorted by window_name")
     @classmethod
-    def _sorted(cls, frame: pd.DataFrame) -> bool:
+    def _sorted(cls, frame: pd.DataFrame) -> pd.Series:
         """Rows are in the documented order."""
-        names = frame["window_name"].to_list()
-        return names == sorted(names)
+        names = frame["window_name"].to_numpy(dtype=object)
+        return pd.Series(np.r_[True, names[1:] > names[:-1]][: len(names)], index=frame.index)

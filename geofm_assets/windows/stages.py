@@ -3,24 +3,24 @@
 Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from geofm_assets.core.outcome import (
-    Location,
-    Outcome,
-    kept_check,
-    schema_check,
-    table_metadata,
-)
-from geofm_assets.core.stage import content_of, inputs_digest
+from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.outcome import CheckOutcome, Outcome, schema_check, table_metadata
+from geofm_assets.core.schema import ValidationReport, validate
+from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.sampling.stages import FilteredPointsStage, SamplingTask
 from geofm_assets.windows.config import WindowsConfig
-from geofm_assets.windows.geometry import windows_for_points
-from geofm_assets.windows.schema import Window
-from geofm_assets.windows.write import write_window_group
+from geofm_assets.windows.geometry import POINT_COLUMNS, windows_for_points
+from geofm_assets.windows.schema import WINDOW, Window
+
+_CELLS_AT_ONCE = 64
 
 
 def dataset_key(task: str) -> str:
@@ -34,7 +34,7 @@ class WindowGroupStage:
 
     task: SamplingTask
     windows: WindowsConfig
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, cell: str) -> str:
         """Store key of the table of windows."""
@@ -46,17 +46,38 @@ class WindowGroupStage:
         return inputs_digest(self, content_of(store, points), self.windows.model_dump())
 
     def make(self, store: Store, cell: str, force: bool) -> Outcome:
-        """Write the windows with their label layer, then the table that says so."""
-        inputs = self.inputs(store, cell)
-        found = store.provenance(self.key(cell))
-        skipped = found is not None and found.inputs == inputs and not force
-        if found is not None and skipped:
-            table, content = store.read_table(self.key(cell)), found.content
-            schema = kept_check(table)
-        else:
-            points = store.read_table(FilteredPointsStage(self.task).key(cell))
-            table = windows_for_points(points, self.windows)
-            write_window_group(store.local_path(dataset_key(self.task.name)), cell, table, points)
+        """Write the table of windows, which is all an rslearn window and its label consist of."""
+        return self.maker(store, [cell], force)(cell)
+
+    def maker(self, store: Store, cells: Sequence[str], force: bool) -> Callable[[str], Outcome]:
+        """`make` for many cells, which are laid and checked `_CELLS_AT_ONCE` at a time.
+
+        Args:
+            store: where points are and windows go.
+            cells: every cell that will be asked for.
+            force: make them again even if nothing changed.
+
+        Returns:
+            Makes one cell. Asked in the order of `cells` each is laid once; what is wrong with a
+            cell is raised when it is asked for.
+        """
+        laid: dict[str, tuple[pa.Table, ValidationReport] | GeofmError] = {}
+        place = {cell: i for i, cell in enumerate(cells)}
+
+        def make(cell: str) -> Outcome:
+            inputs = self.inputs(store, cell)
+            found = store.provenance(self.key(cell))
+            if found is not None and found.inputs == inputs and not force:
+                rows = store.rows(self.key(cell))
+                return Outcome(found.content, inputs, self._metadata(cell), [_kept(rows)], True)
+            if cell not in laid:
+                laid.clear()
+                start = place[cell]
+                laid.update(self._lay(store, cells[start : start + _CELLS_AT_ONCE]))
+            ready = laid.pop(cell)
+            if isinstance(ready, GeofmError):
+                raise ready
+            table, report = ready
             ref = store.write_table(
                 self.key(cell),
                 table,
@@ -64,11 +85,41 @@ class WindowGroupStage:
                 inputs=inputs,
                 code_version=self.code_version,
                 simulated=table.num_rows > 0 and bool(pc.any(table["simulated"]).as_py()),
+                report=report,
             )
-            content, schema = ref.provenance.content, schema_check(ref.report)
-        metadata = {
-            **table_metadata(table),
-            "rslearn_group": cell,
-            "dataset": Location(str(store.path(dataset_key(self.task.name)))),
-        }
-        return Outcome(content, inputs, metadata, [schema], skipped)
+            metadata = {**table_metadata(table, ref), **self._metadata(cell)}
+            return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
+
+        return make
+
+    def _lay(
+        self, store: Store, cells: Sequence[str]
+    ) -> dict[str, tuple[pa.Table, ValidationReport] | GeofmError]:
+        """Windows of some cells, validated together if all is well, apart if not."""
+        laid: dict[str, tuple[pa.Table, ValidationReport] | GeofmError] = {}
+        tables: dict[str, pa.Table] = {}
+        for cell in cells:
+            try:
+                points = store.read_table(FilteredPointsStage(self.task).key(cell), POINT_COLUMNS)
+                tables[cell] = windows_for_points(points, self.windows)
+            except GeofmError as error:
+                laid[cell] = error
+            except FileNotFoundError:
+                laid[cell] = MissingUpstreamError("The cell has no points yet", where=cell)
+        together = validate(pa.concat_tables([WINDOW.empty_table(), *tables.values()]), Window)
+        for cell, table in tables.items():
+            # names begin with the cell, so tables of sorted cells are sorted and unique together
+            report = (
+                ValidationReport(together.schema, table.num_rows)
+                if together.passed
+                else validate(table, Window)
+            )
+            laid[cell] = (table, report)
+        return laid
+
+    def _metadata(self, cell: str) -> dict[str, Any]:
+        return {"rslearn_group": cell}
+
+
+def _kept(rows: int) -> CheckOutcome:
+    return CheckOutcome("schema", True, f"{rows} rows, checked when written")

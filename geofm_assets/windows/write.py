@@ -1,9 +1,14 @@
-"""Write the windows of one H3 cell into an rslearn dataset.
+"""Write the windows of one H3 cell into an rslearn dataset of the classic layout, files and all.
+
+Needed where rslearn's own commands are to write: for imagery from a catalogue, which is fetched
+into such a dataset cell by cell, and for `geofm export-dataset`. A task's own dataset has no
+window files (see `imagery.rslearn_view`).
 
 One rslearn group holds one cell. A window counts as written only when its label layer is marked
 completed, so a process killed at any moment leaves nothing that looks done and is not.
 """
 
+import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,6 +20,8 @@ import shapely
 from rasterio.crs import CRS
 from rslearn.dataset import Dataset
 from rslearn.dataset import Window as RslearnWindow
+from rslearn.dataset.storage.storage import WindowStorage
+from rslearn.dataset.window_data_storage.storage import WindowDataStorageFactory
 from rslearn.utils import Feature, Projection, STGeometry
 from rslearn.utils.vector_format import VectorFormat
 from upath import UPath
@@ -23,11 +30,10 @@ from geofm_assets.core.errors import WindowError
 
 LABEL_LAYER = "label"
 LABEL_PROPERTY = "category"
-POINT_OPTIONS = ("sample_id", "ewoc_code", "h3_l3_cell", "quality_score_lc", "quality_score_ct")
 _INDEX_CACHE = ".rslearn_dataset_index"
 
 
-def write_window_group(dataset_dir: Path, cell: str, windows: pa.Table, points: pa.Table) -> int:
+def write_window_group(dataset_dir: Path, cell: str, windows: pa.Table) -> int:
     """Make the rslearn group of a cell hold exactly these windows.
 
     Windows that are right are left untouched. A window whose split or other options changed has
@@ -39,14 +45,12 @@ def write_window_group(dataset_dir: Path, cell: str, windows: pa.Table, points: 
             `imagery.dataset.ensure_dataset`).
         cell: the H3 cell, which is the rslearn group.
         windows: WINDOW rows of that cell.
-        points: SAMPLED_POINT rows with at least the windows' samples.
 
     Returns:
         How many windows the group now holds.
 
     Raises:
-        WindowError: there is no dataset, a window is of another cell, or a window's sample is not
-            among the points.
+        WindowError: there is no dataset, or a window is of another cell.
     """
     dataset = _open_dataset(dataset_dir)
     rows = windows.to_pylist()
@@ -56,12 +60,11 @@ def write_window_group(dataset_dir: Path, cell: str, windows: pa.Table, points: 
             f"The window is of cell {wrong['h3_cell']}, not {cell}",
             where=f"window {wrong['window_name']}",
         )
-    options = _options(rows, points)
     label_format = dataset.layers[LABEL_LAYER].instantiate_vector_format()
     group = dataset_dir / "windows" / cell
     changed = _remove_all_but(group, {row["window_name"] for row in rows})
     for row in rows:
-        window = _window(dataset, row, options[row["window_name"]])
+        window = rslearn_window(row, dataset.storage, dataset.window_data_storage_factory)
         changed |= _write(window, row["class_name"], group / window.name, label_format)
     if changed:
         # rslearn checks this cache only against config.json and would serve the old windows
@@ -90,40 +93,46 @@ def _open_dataset(dataset_dir: Path) -> Dataset:
     return dataset
 
 
-def _options(rows: list[dict[str, Any]], points: pa.Table) -> dict[str, dict[str, Any]]:
-    by_sample = {p["sample_id"]: p for p in points.select([*POINT_OPTIONS]).to_pylist()}
-    options = {}
-    for row in rows:
-        point = by_sample.get(row["sample_id"])
-        if point is None:
-            raise WindowError(
-                f"No point has sample_id {row['sample_id']}", where=f"window {row['window_name']}"
-            )
-        options[row["window_name"]] = {
-            "split": row["split"],
-            "sample_id": point["sample_id"],
-            "ewoc_code": point["ewoc_code"],
-            "level_123": level_123(point["ewoc_code"]),
-            "h3_l3_cell": point["h3_l3_cell"],
-            "quality_score_lc": point["quality_score_lc"],
-            "quality_score_ct": point["quality_score_ct"],
-            "class_name": row["class_name"],
-        }
-    return options
+def window_options(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an rslearn window, as the reference pipeline names them, from a WINDOW row."""
+    return {
+        "split": row["split"],
+        "sample_id": row["sample_id"],
+        "ewoc_code": row["ewoc_code"],
+        "level_123": level_123(row["ewoc_code"]),
+        "h3_l3_cell": row["h3_l3_cell"],
+        "quality_score_lc": row["quality_score_lc"],
+        "quality_score_ct": row["quality_score_ct"],
+        "class_name": row["class_name"],
+    }
 
 
-def _window(dataset: Dataset, row: Mapping[str, Any], options: dict[str, Any]) -> RslearnWindow:
-    projection = Projection(CRS.from_string(row["crs"]), row["resolution"], -row["resolution"])
+def rslearn_window(
+    row: Mapping[str, Any], storage: WindowStorage, data_factory: WindowDataStorageFactory | None
+) -> RslearnWindow:
+    """An rslearn window of a WINDOW row; nothing is written."""
     return RslearnWindow(
-        storage=dataset.storage,
+        storage=storage,
         group=row["h3_cell"],
         name=row["window_name"],
-        projection=projection,
+        projection=projection(row["crs"], row["resolution"]),
         bounds=(row["col_min"], row["row_min"], row["col_max"], row["row_max"]),
         time_range=(row["time_start"], row["time_end"]),
-        options=options,
-        data_factory=dataset.window_data_storage_factory,
+        options=window_options(row),
+        data_factory=data_factory,
     )
+
+
+@functools.lru_cache(maxsize=256)
+def projection(crs: str, resolution: float) -> Projection:
+    """The grid of a CRS in pixels, rows growing southward."""
+    return Projection(CRS.from_string(crs), resolution, -resolution)
+
+
+def label_features(window: RslearnWindow, category: str) -> list[Feature]:
+    """The label of a window: its box with its class."""
+    box = STGeometry(window.projection, shapely.box(*window.bounds), None)
+    return [Feature(box, {LABEL_PROPERTY: category})]
 
 
 def _remove_all_but(group: Path, wanted: set[str]) -> bool:
@@ -154,9 +163,8 @@ def _write(window: RslearnWindow, category: str, folder: Path, label_format: Vec
         return changed
     # never marked completed while it says something else
     (label_folder / "completed").unlink(missing_ok=True)
-    box = STGeometry(window.projection, shapely.box(*window.bounds), None)
     with window.data.open_layer_writer(LABEL_LAYER) as writer:
-        writer.write_vector(label_format, [Feature(box, {LABEL_PROPERTY: category})])
+        writer.write_vector(label_format, label_features(window, category))
     window.mark_layer_completed(LABEL_LAYER)
     return True
 
