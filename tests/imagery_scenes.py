@@ -201,8 +201,8 @@ def write_cell(
 ) -> WrittenCell:
     """Make the dataset and the windows of the points' cell."""
     config = imagery or ImageryConfig()
-    ensure_dataset(root, config, str(scenes.folder), None)
+    ensure_dataset(root, config, str(scenes.folder), None, layout="classic")
     cell = points["h3_cell"][0].as_py()
     windows = windows_for_points(points, WindowsConfig(size=size))
-    write_window_group(root, cell, windows, points)
+    write_window_group(root, cell, windows)
     return WrittenCell(root, cell, windows, points)

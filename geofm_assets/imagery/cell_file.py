@@ -93,7 +93,7 @@ class CellFile:
 
 def row_checksum(values: np.ndarray) -> int:
     """xxh3_64 of the bytes of one window's pixels."""
-    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(values))
+    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(values).data)
 
 
 def checksums(values: np.ndarray) -> np.ndarray:
@@ -108,6 +108,8 @@ def write_cell_file(
     layers: Mapping[str, LayerMosaics],
     *,
     simulated: bool,
+    bands: Sequence[Mapping[str, Any]] = (),
+    sources: Mapping[str, str] | None = None,
 ) -> str:
     """Write a cell's packed file; the same content gives the same name and bytes.
 
@@ -117,6 +119,8 @@ def write_cell_file(
         windows: per row window_name, sample_id, crs, resolution, bounds_px and bounds.
         layers: by layer name; every array has one row a window.
         simulated: whether any window or scene was simulated.
+        bands: BAND_STATS rows of the cell.
+        sources: by layer name, digest of the configuration its mosaics were made under.
 
     Returns:
         The file's name, `rasters-<digest>.safetensors`.
@@ -139,6 +143,8 @@ def write_cell_file(
         "simulated": simulated,
         "timesteps": "oldest first",
         "windows": [dict(window) for window in windows],
+        "bands": [dict(row) for row in bands],
+        "sources": dict(sources or {}),
         "layers": {name: _said(LAYERS[name], layers[name]) for name in sorted(layers)},
         "xxh3_128": {name: _digest(tensors[name]) for name in sorted(tensors)},
     }
@@ -254,7 +260,7 @@ def _said(spec: LayerSpec, mosaics: LayerMosaics) -> dict[str, Any]:
 
 
 def _digest(array: np.ndarray) -> str:
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array))
+    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)
 
 
 def _broken(path: Path, what: str) -> ImageryError:

@@ -1,17 +1,24 @@
 """The rslearn dataset of a task: its config.json.
 
-Every layer stores one raster a window with all timesteps (PerLayerStorage) as a numpy array in
-model band order, with twelve (or `months`) item groups, oldest first. Windows are files, not
-SQLite, so that cells can be written side by side on a network file system.
+Every layer has twelve (or `months`) item groups, oldest first, in model band order. Three layouts:
+
+`packed`, a task's own: windows, labels and rasters are read from the cells' tables and packed
+files beside it (`imagery.rslearn_view`); nothing is kept twice.
+`files`, for imagery that rslearn must fetch itself: one numpy array a window and layer.
+`classic`, what `geofm export-dataset` writes: rslearn's defaults, a GeoTIFF a month.
+
+No layout keeps windows in SQLite: cells are written side by side, also on a network file system.
 """
 
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from geofm_assets.core.errors import ConfigError
+from geofm_assets.core.hashing import json_digest
 from geofm_assets.imagery.bands import LAYERS, SENTINEL1, SENTINEL2, LayerSpec
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.periods import (
@@ -22,12 +29,34 @@ from geofm_assets.imagery.periods import (
 )
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+Layout = Literal["packed", "files", "classic"]
+
 _LOCATIONS = ("folder", "base_url")
 _PACKAGE = "geofm_assets.imagery"
+_NUMPY_FORMAT = "rslearn.utils.raster_format.NumpyRasterFormat"
+_RSLEARN = "rslearn.dataset"
+_STORAGE: dict[Layout, tuple[str, str]] = {
+    "packed": (
+        f"{_PACKAGE}.rslearn_view.CellWindowsFactory",
+        f"{_PACKAGE}.rslearn_view.CellDataFactory",
+    ),
+    "files": (
+        f"{_RSLEARN}.storage.file.FileWindowStorageFactory",
+        f"{_RSLEARN}.window_data_storage.per_layer.PerLayerStorageFactory",
+    ),
+    "classic": (
+        f"{_RSLEARN}.storage.file.FileWindowStorageFactory",
+        f"{_RSLEARN}.window_data_storage.per_item_group.PerItemGroupStorageFactory",
+    ),
+}
 
 
 def ensure_dataset(
-    dataset_dir: Path, imagery: ImageryConfig, scenes: str | None, stac_url: str | None
+    dataset_dir: Path,
+    imagery: ImageryConfig,
+    scenes: str | None,
+    stac_url: str | None,
+    layout: Layout = "packed",
 ) -> dict[str, Any]:
     """Write the dataset's config.json, or leave it if it says the same.
 
@@ -37,6 +66,7 @@ def ensure_dataset(
         scenes: folder of scenes, for profile `local_scenes`.
         stac_url: base URL of the STAC API, for profile `planetary_computer`; None for Planetary
             Computer itself.
+        layout: how windows and rasters are stored.
 
     Returns:
         The configuration as written.
@@ -46,7 +76,7 @@ def ensure_dataset(
             configuration. Only where the source lies may change under existing windows: scenes
             are recognised by their content.
     """
-    config = dataset_config(imagery, scenes, stac_url)
+    config = dataset_config(imagery, scenes, stac_url, layout)
     path = dataset_dir / "config.json"
     found = _read(path)
     if found == config:
@@ -58,18 +88,68 @@ def ensure_dataset(
             where=str(path),
             fix="Use another store, or remove the dataset folder to make it anew",
         )
-    dataset_dir.mkdir(parents=True, exist_ok=True)
+    _write(path, config)
+    return config
+
+
+def copy_config(source: Path, target: Path, layout: Layout, layers: Sequence[str] = ()) -> None:
+    """Give another folder the configuration of a dataset, laid out differently.
+
+    Args:
+        source: the rslearn dataset.
+        target: folder of the other; made if missing.
+        layout: its layout.
+        layers: imagery layers it has; all if none are named.
+    """
+    config = _read(source / "config.json")
+    if config is None:
+        raise ConfigError("Not an rslearn dataset", where=str(source))
+    kept = {
+        name: layer
+        for name, layer in config["layers"].items()
+        if name == "label" or not layers or name in layers
+    }
+    for name, layer in kept.items():
+        for band_set in layer.get("band_sets", ()):
+            band_set.pop("format", None)
+            if layout != "classic":
+                band_set["format"] = {"class_path": _NUMPY_FORMAT}
+        assert name == "label" or layer["data_source"]
+    _write(target / "config.json", {**config, "layers": kept, **_storage(layout)})
+
+
+def source_digest(dataset_dir: Path, layer: str) -> str:
+    """Digest of a layer's configuration, wherever its source lies.
+
+    Raises:
+        ConfigError: there is no dataset.
+    """
+    config = _read(dataset_dir / "config.json")
+    if config is None:
+        raise ConfigError("Not an rslearn dataset", where=str(dataset_dir))
+    return json_digest(_placeless(config["layers"][layer]))
+
+
+def _storage(layout: Layout) -> dict[str, Any]:
+    windows, data = _STORAGE[layout]
+    return {"storage": {"class_path": windows}, "window_data_storage": {"class_path": data}}
+
+
+def _write(path: Path, config: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with temporary.open("w", encoding="utf-8") as stream:
         stream.write(json.dumps(config, indent=1) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-    return config
 
 
 def dataset_config(
-    imagery: ImageryConfig, scenes: str | None, stac_url: str | None
+    imagery: ImageryConfig,
+    scenes: str | None,
+    stac_url: str | None,
+    layout: Layout = "packed",
 ) -> dict[str, Any]:
     """Rslearn's configuration of a dataset with the label layer and the imagery layers.
 
@@ -88,10 +168,7 @@ def dataset_config(
     return {
         "layers": layers,
         "tile_store": {"class_path": "rslearn.tile_stores.default.DefaultTileStore"},
-        "storage": {"class_path": "rslearn.dataset.storage.file.FileWindowStorageFactory"},
-        "window_data_storage": {
-            "class_path": "rslearn.dataset.window_data_storage.per_layer.PerLayerStorageFactory"
-        },
+        **_storage(layout),
     }
 
 
@@ -106,7 +183,7 @@ def _raster_layer(
                 "dtype": layer.dtype,
                 "bands": list(layer.band_names),
                 "nodata_value": layer.nodata,
-                "format": {"class_path": "rslearn.utils.raster_format.NumpyRasterFormat"},
+                "format": {"class_path": _NUMPY_FORMAT},
             }
         ],
         # values stored are values measured: 20 and 60 m bands are repeated, as in pretraining
@@ -199,6 +276,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _has_windows(dataset_dir: Path) -> bool:
+    """Whether there are window files; packed windows are simply made again."""
     folder = dataset_dir / "windows"
     return folder.is_dir() and any(True for group in folder.iterdir() for _ in group.iterdir())
 

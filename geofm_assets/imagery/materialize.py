@@ -8,11 +8,8 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import requests
 from rasterio.errors import RasterioError
 from rslearn.dataset import Dataset, Window
@@ -20,39 +17,19 @@ from rslearn.main import IngestHandler, MaterializeHandler, PrepareHandler
 
 from geofm_assets.core.errors import GeofmError, ImageryError
 from geofm_assets.core.progress import Progress
-from geofm_assets.imagery.schema import BAND_STATS, RASTER, REFUSED_WINDOW
-from geofm_assets.imagery.statistics import BandHistogram
 from geofm_assets.imagery.stored import (
     ImageryLayer,
-    StoredMosaics,
     load_windows,
     open_dataset,
     read_mosaics,
 )
 
-NO_IMAGERY = "no_imagery"
 _BATCH = 32
 _TILE_PX = 256
 
 
-@dataclass(frozen=True)
-class CellRasters:
-    """What a cell's windows came to.
-
-    Attributes:
-        rasters: RASTER rows, one a window, layer and timestep.
-        bands: BAND_STATS rows over the windows that are not refused; none if there are none.
-        refused: REFUSED_WINDOW rows: no layer has a valid pixel in any of the periods. A window
-            that lacks one layer and has another is kept, its missing months counted in `rasters`.
-    """
-
-    rasters: pa.Table
-    bands: pa.Table
-    refused: pa.Table
-
-
-def materialize_cell(dataset_dir: Path, cell: str, progress: Progress | None = None) -> CellRasters:
-    """Bring every window of a cell to its mosaics, and take stock.
+def materialize_windows(dataset_dir: Path, cell: str, progress: Progress | None = None) -> None:
+    """Bring every window of a cell to its mosaics.
 
     Safe to run again after a kill at any moment: what is finished stays, the rest is made.
 
@@ -68,89 +45,19 @@ def materialize_cell(dataset_dir: Path, cell: str, progress: Progress | None = N
     """
     dataset, layers = open_dataset(dataset_dir)
     windows = load_windows(dataset, cell)
-    stock = _Stock(cell, layers)
     with _quiet_rslearn():
         try:
             for batch in _batches(windows):
                 _invalidate_changed(dataset, layers, batch)
                 _run(dataset, layers, batch)
                 for window in batch:
-                    stock.take(window)
+                    datas = window.load_layer_datas()
+                    for layer in layers:
+                        read_mosaics(window, layer, datas)
                     if progress is not None:
                         progress.step(window.name)
         finally:
             _close_sources(dataset, layers)
-    return stock.tables()
-
-
-class _Stock:
-    """Inventory and statistics of the windows seen so far."""
-
-    def __init__(self, cell: str, layers: Sequence[ImageryLayer]) -> None:
-        self.cell, self.layers = cell, layers
-        self.rasters: list[dict[str, Any]] = []
-        self.refused: list[dict[str, Any]] = []
-        self.histograms = {layer.name: BandHistogram(layer.spec) for layer in layers}
-
-    def take(self, window: Window) -> None:
-        datas = window.load_layer_datas()
-        stored = {layer.name: read_mosaics(window, layer, datas) for layer in self.layers}
-        rows = [
-            row for layer in self.layers for row in self._rows(window, layer, stored[layer.name])
-        ]
-        self.rasters += rows
-        if not any(row["present"] for row in rows):
-            scenes = len({item for row in rows for item in row["items"].split(",") if item})
-            first, last = rows[0]["period_start"], rows[-1]["period_end"]
-            self.refused.append(
-                {
-                    "window_name": window.name,
-                    "h3_cell": self.cell,
-                    "reason": NO_IMAGERY,
-                    "detail": f"no valid pixel from {first:%Y-%m-%d} to {last:%Y-%m-%d} in "
-                    + (f"{scenes} scenes" if scenes else "any scene: none covers it"),
-                }
-            )
-            return
-        for layer in self.layers:
-            self.histograms[layer.name].add(stored[layer.name].values)
-
-    def tables(self) -> CellRasters:
-        accepted = len({row["window_name"] for row in self.rasters}) - len(self.refused)
-        bands = [
-            row
-            for name in sorted(self.histograms)
-            for row in self.histograms[name].rows(self.cell)
-            if accepted
-        ]
-        rasters = sorted(self.rasters, key=lambda r: (r["window_name"], r["layer"], r["timestep"]))
-        refused = sorted(self.refused, key=lambda r: str(r["window_name"]))
-        return CellRasters(
-            pa.Table.from_pylist(rasters, schema=RASTER),
-            pa.Table.from_pylist(bands, schema=BAND_STATS),
-            pa.Table.from_pylist(refused, schema=REFUSED_WINDOW),
-        )
-
-    def _rows(
-        self, window: Window, layer: ImageryLayer, mosaics: StoredMosaics
-    ) -> list[dict[str, Any]]:
-        shares = layer.spec.is_nodata(mosaics.values).mean(axis=(1, 2, 3)).tolist()
-        return [
-            {
-                "window_name": window.name,
-                "h3_cell": self.cell,
-                "layer": layer.name,
-                "timestep": step,
-                "period_start": period[0],
-                "period_end": period[1],
-                "items": ",".join(item.name for item in items),
-                "present": share < 1.0,
-                "nodata_share": share,
-            }
-            for step, (period, items, share) in enumerate(
-                zip(mosaics.periods, mosaics.items, shares, strict=True)
-            )
-        ]
 
 
 def _batches(windows: list[Window]) -> Iterator[list[Window]]:

@@ -101,7 +101,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         self.layer = COLLECTIONS[collection]
         self.period_rule: PeriodRule = period_rule
         self.max_cloud_cover = max_cloud_cover
-        self._reader = SceneReader(self.layer)
+        self.reader = SceneReader(self.layer)
         self._digest = ""
         self._scenes: dict[str, Scene] = {}
         self._bounds: dict[tuple[str, Projection], PixelBounds] = {}
@@ -120,7 +120,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         Raises:
             ImageryError: the folder is not what its index says.
         """
-        self._refresh()
+        self.refresh()
         return [self._groups(geometry, query_config) for geometry in geometries]
 
     def deserialize_item(self, serialized_item: dict[str, Any]) -> SceneItem:
@@ -139,7 +139,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
             ImageryError: a scene's nodata value is not the layer's, which a copy cannot change.
         """
         for item in items:
-            scene = self._scene(item)
+            scene = self.scene(item)
             if tile_store.is_raster_ready(item, list(scene.bands)):
                 continue
             if scene.nodata != self.layer.nodata:
@@ -154,23 +154,27 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
 
     def close(self) -> None:
         """Close every open scene; they are opened again when needed."""
-        self._reader.close()
+        self.reader.close()
 
     def get_asset_url(self, item: SceneItem, asset_key: str) -> str:
         """Path of the scene."""
-        return str(self._scene(item).path)
+        return str(self.scene(item).path)
 
     def get_raster_bands(self, layer_name: str, item: Item) -> list[list[str]]:
         """A scene is one raster with all its bands."""
-        return [list(self._scene(item).bands)]
+        return [list(self.scene(item).bands)]
 
     def get_raster_bounds(
         self, layer_name: str, item: Item, bands: list[str], projection: Projection
     ) -> PixelBounds:
         """The scene's extent in pixels of a projection, rounded outward."""
-        key = (item.name, projection)
+        return self.scene_bounds(self.scene(item), projection)
+
+    def scene_bounds(self, scene: Scene, projection: Projection) -> PixelBounds:
+        """A scene's extent in pixels of a projection, rounded outward."""
+        key = (scene.name, projection)
         if key not in self._bounds:
-            self._bounds[key] = _outward(footprint(self._scene(item), projection))
+            self._bounds[key] = _outward(footprint(scene, projection))
         return self._bounds[key]
 
     def get_raster_metadata(self, layer_name: str, item: Item, bands: list[str]) -> RasterMetadata:
@@ -191,15 +195,19 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         Raises:
             ImageryError: the scene cannot be read.
         """
-        scene = self._scene(item)
+        scene = self.scene(item)
         return RasterArray(
-            chw_array=self._reader.read(scene, projection, bounds, resampling),
+            chw_array=self.reader.read(scene, projection, bounds, resampling),
             time_range=scene.time,
             metadata=RasterMetadata(nodata_value=self.layer.nodata),
         )
 
-    def _refresh(self) -> None:
-        """Take up what the folder holds now."""
+    def refresh(self) -> None:
+        """Take up what the folder holds now.
+
+        Raises:
+            ImageryError: the folder is not what its index says.
+        """
         index = scenes_info(self.folder)
         if index.digest == self._digest:
             return
@@ -209,9 +217,14 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         self._scenes = {s.name: s for s in index.of(self.layer.collection)}
         self._digest = index.digest
 
-    def _scene(self, item: Item) -> Scene:
+    def scene(self, item: Item) -> Scene:
+        """The scene of an item.
+
+        Raises:
+            ImageryError: it is gone or has changed since the item was matched.
+        """
         if not self._digest:
-            self._refresh()
+            self.refresh()
         scene = self._scenes.get(item.name)
         if scene is None or (isinstance(item, SceneItem) and item.content != scene.content):
             raise ImageryError(
@@ -231,7 +244,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
             max_matches=1, mosaic_compositing_overlaps=query.mosaic_compositing_overlaps
         )
         chosen: list[list[tuple[SceneItem, BaseGeometry]]] = [[] for _ in laid]
-        for item, scene, shape in self._candidates(geometry.projection):
+        for item, scene, shape in self.candidates(geometry.projection):
             period = period_of(centre(*scene.time), laid)
             if period is not None and shape.intersects(geometry.shp):
                 chosen[period].append((item, shape))
@@ -248,7 +261,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
             groups.reverse()
         return groups
 
-    def _candidates(self, projection: Projection) -> list[tuple[SceneItem, Scene, BaseGeometry]]:
+    def candidates(self, projection: Projection) -> list[tuple[SceneItem, Scene, BaseGeometry]]:
         """Scenes with their footprint in pixels of a projection, best first."""
         if projection not in self._footprints:
             limit = self.max_cloud_cover

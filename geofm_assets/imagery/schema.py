@@ -21,9 +21,11 @@ RASTER = pa.schema(
         ("items", pa.string()),
         ("present", pa.bool_()),
         ("nodata_share", pa.float64()),
+        ("file", pa.string()),
     ]
 )
-"""One mosaic of one window. Sorted by window_name, layer, timestep (0 is the oldest)."""
+"""One mosaic of one window. Sorted by window_name, layer, timestep (0 is the oldest). `file` is the
+packed file in the cell's chips folder that holds its pixels."""
 
 BAND_STATS = pa.schema(
     [
@@ -72,6 +74,7 @@ class Raster(TableModel):
     items: _String
     present: Annotated[pd.ArrowDtype, pa.bool_()]
     nodata_share: _Float = pp.Field(ge=0, le=1)
+    file: _String = pp.Field(str_matches=r"^rasters-[0-9a-f]{16}\.safetensors$")
 
     @pp.dataframe_check(name="present says whether there is any valid pixel")
     @classmethod

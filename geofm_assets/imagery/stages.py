@@ -4,12 +4,14 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.errors import ConfigError
-from geofm_assets.core.hashing import json_digest
+from geofm_assets.core.hashing import json_digest, table_digest
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
@@ -19,16 +21,19 @@ from geofm_assets.core.outcome import (
     schema_check,
     table_metadata,
 )
+from geofm_assets.core.schema import require_valid
 from geofm_assets.core.stage import content_of, inputs_digest
-from geofm_assets.core.store import MadeFrom, Store
-from geofm_assets.imagery.chips import pack_cell, read_chips
+from geofm_assets.core.store import Store
+from geofm_assets.imagery.cell_file import open_cell_file, write_cell_file
+from geofm_assets.imagery.cell_rasters import make_cell_file
+from geofm_assets.imagery.chips import NOTE, chips_note, pack_cell, packed_file, read_chips
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.contract import ContractReport, check_cell, check_source
 from geofm_assets.imagery.dataset import ensure_dataset
-from geofm_assets.imagery.materialize import materialize_cell
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.scenes import SceneIndex, scenes_info
-from geofm_assets.imagery.schema import BandStats, Raster, RefusedWindow
+from geofm_assets.imagery.schema import BAND_STATS, BandStats, Raster
+from geofm_assets.imagery.stock import refused_windows
 from geofm_assets.sampling.stages import SamplingTask
 from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.stages import WindowGroupStage, dataset_key
@@ -138,54 +143,57 @@ class RastersStage:
     """The materialized rasters of one H3 cell."""
 
     task: ImageryTask
-    code_version: str = "1"
-
-    def folder(self, cell: str) -> str:
-        """Store prefix of the cell's raster tables."""
-        return f"tasks/{self.task.name}/rasters/h3_cell={cell}"
+    code_version: str = "2"
 
     def key(self, cell: str) -> str:
         """Store key of the inventory, written last."""
-        return f"{self.folder(cell)}/rasters.parquet"
+        return f"tasks/{self.task.name}/rasters/h3_cell={cell}/rasters.parquet"
 
     def inputs(self, store: Store, cell: str) -> str:
         """Where and when the windows are, and the imagery they are cut from."""
-        windows = store.read_table(self._windows_key(cell), WINDOW_GEOMETRY)
+        windows = store.read_table(self.windows_key(cell), WINDOW_GEOMETRY)
         return inputs_digest(
-            self,
-            windows.to_pylist(),
-            imagery_record(store, self.task.name)["content"],
+            self, table_digest(windows), imagery_record(store, self.task.name)["content"]
         )
 
-    def _windows_key(self, cell: str) -> str:
+    def windows_key(self, cell: str) -> str:
+        """Store key of the cell's windows."""
         return WindowGroupStage(self.task.sampling, self.task.windows).key(cell)
 
-    def make(self, store: Store, cell: str, force: bool, log: Any = None) -> Outcome:
-        """Rslearn's prepare, ingest and materialize for the cell, then stock-taking."""
-        content_of(store, self._windows_key(cell))
+    def make(self, store: Store, cell: str, force: bool) -> Outcome:
+        """Materialize the cell's windows into its packed file, then write the inventory."""
+        content_of(store, self.windows_key(cell))
         inputs = self.inputs(store, cell)
         found = store.provenance(self.key(cell))
-        skipped = found is not None and found.inputs == inputs and not force
+        folder = store.local_path(chips_folder(self.task.name, cell))
+        last = packed_file(store.read_table(self.key(cell), ["file"])) if found else None
+        lost = last is not None and not (folder / last).exists()
+        skipped = found is not None and found.inputs == inputs and not force and not lost
         if found is not None and skipped:
             rasters = store.read_table(self.key(cell))
-            bands = store.read_table(f"{self.folder(cell)}/bands.parquet")
-            refused = store.read_table(f"{self.folder(cell)}/refused.parquet")
-            content = found.content
-            schema = kept_check(rasters)
+            bands = cell_bands(folder, last)
+            content, schema = found.content, kept_check(rasters)
         else:
-            made = materialize_cell(store.local_path(dataset_key(self.task.name)), cell)
-            rasters, bands, refused = made.rasters, made.bands, made.refused
-            written: MadeFrom = {
-                "inputs": inputs,
-                "code_version": self.code_version,
-                "simulated": imagery_record(store, self.task.name)["simulated"],
-            }
-            store.write_table(
-                f"{self.folder(cell)}/refused.parquet", refused, RefusedWindow, **written
+            made = make_cell_file(
+                store.local_path(dataset_key(self.task.name)),
+                store.local_path(f"tasks/{self.task.name}/scratch/{cell}"),
+                cell,
+                store.read_table(self.windows_key(cell)),
+                folder,
+                None if force or lost else last,
             )
-            store.write_table(f"{self.folder(cell)}/bands.parquet", bands, BandStats, **written)
-            ref = store.write_table(self.key(cell), rasters, Raster, **written)
+            rasters, bands = made.rasters, made.bands
+            require_valid(bands, BandStats, where=f"band statistics of {cell}")
+            ref = store.write_table(
+                self.key(cell),
+                rasters,
+                Raster,
+                inputs=inputs,
+                code_version=self.code_version,
+                simulated=imagery_record(store, self.task.name)["simulated"],
+            )
             content, schema = ref.provenance.content, schema_check(ref.report)
+        refused = refused_windows(rasters)
         contract = check_cell(bands)
         missing = rasters.num_rows - int(pc.sum(rasters["present"]).as_py() or 0)
         metadata = {
@@ -196,6 +204,17 @@ class RastersStage:
             "bands": Json(bands.drop(["h3_cell"]).to_pylist()),
         }
         return Outcome(content, inputs, metadata, [schema, _contract_check(contract)], skipped)
+
+
+def chips_folder(task: str, cell: str) -> str:
+    """Store prefix of a cell's chips."""
+    return f"tasks/{task}/chips/h3_cell={cell}"
+
+
+def cell_bands(folder: Path, file_name: str | None) -> pa.Table:
+    """BAND_STATS rows kept in a packed file; none for a cell without windows."""
+    rows = open_cell_file(folder / file_name).meta["bands"] if file_name else []
+    return pa.Table.from_pylist(rows, schema=BAND_STATS)
 
 
 WINDOW_GEOMETRY = [
@@ -209,26 +228,19 @@ class ChipsStage:
     """The packed training format of one H3 cell."""
 
     task: ImageryTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def folder(self, cell: str) -> str:
         """Store prefix of the cell's chips."""
-        return f"tasks/{self.task.name}/chips/h3_cell={cell}"
+        return chips_folder(self.task.name, cell)
 
     def record_key(self, cell: str) -> str:
         """Store key of the note on the chips, written last."""
-        return f"{self.folder(cell)}.json"
+        return f"{self.folder(cell)}/{NOTE}"
 
     def inputs(self, store: Store, cell: str) -> str:
-        """The cell's windows and rasters."""
-        windows = WindowGroupStage(self.task.sampling, self.task.windows).key(cell)
-        rasters = RastersStage(self.task)
-        return inputs_digest(
-            self,
-            store.read_table(windows, WINDOW_GEOMETRY).to_pylist(),
-            content_of(store, rasters.key(cell)),
-            content_of(store, f"{rasters.folder(cell)}/bands.parquet"),
-        )
+        """The cell's rasters, which name their packed file by its content."""
+        return inputs_digest(self, content_of(store, RastersStage(self.task).key(cell)))
 
     def note(self, store: Store, cell: str) -> dict[str, Any] | None:
         """Inputs and content digest of the cell's chips; None if never packed."""
@@ -241,29 +253,25 @@ class ChipsStage:
         return note is not None and note["inputs"] == self.inputs(store, cell)
 
     def make(self, store: Store, cell: str, force: bool) -> Outcome:
-        """Pack the cell's windows into a few memory-mappable files and verify them."""
+        """Verify the packed file and say which of its windows are chips."""
         inputs = self.inputs(store, cell)
         note = self.note(store, cell)
         skipped = note is not None and note["inputs"] == inputs and not force
         folder = store.local_path(self.folder(cell))
-        if note is None or not skipped:
-            rasters = RastersStage(self.task)
-            windows = WindowGroupStage(self.task.sampling, self.task.windows).key(cell)
-            header = pack_cell(
-                store.local_path(dataset_key(self.task.name)),
-                cell,
-                store.read_table(windows),
-                store.read_table(rasters.key(cell)),
-                store.read_table(f"{rasters.folder(cell)}/refused.parquet"),
-                folder,
-            )
-            note = {"inputs": inputs, "content": header.content_digest}
-            store.write_json(self.record_key(cell), note)
-        chips = read_chips(folder, verify=True)
+        if skipped:
+            chips = read_chips(folder, verify=True)
+        else:
+            rasters = store.read_table(RastersStage(self.task).key(cell))
+            file_name = packed_file(rasters)
+            if file_name is None:  # a cell whose points are all held out as buffer
+                file_name = write_cell_file(folder, cell, [], {}, simulated=False)
+            refused = refused_windows(rasters)["window_name"].to_pylist()
+            chips = pack_cell(folder, file_name, refused, inputs)
         metadata = {
-            "windows": len(chips.window_names),
-            "bytes": sum(f.stat().st_size for f in folder.iterdir()),
+            "windows": len(chips.rows),
+            "bytes": (folder / chips.file_name).stat().st_size,
             "path": Location(str(folder)),
         }
-        check = CheckOutcome("files_verified", True, "every array matches its sha256")
-        return Outcome(note["content"], inputs, metadata, [check], skipped)
+        check = CheckOutcome("files_verified", True, "every byte matches its hash")
+        content = chips_note(folder)["content"]
+        return Outcome(content, inputs, metadata, [check], skipped)

@@ -71,11 +71,13 @@ class StoredMosaics:
         values: (T, C, H, W) in stored band order, nodata where a period has nothing.
         periods: T periods, oldest first.
         items: per period, the scenes it was made from.
+        serialized: the same as rslearn keeps them; none at all where no period has a scene.
     """
 
     values: np.ndarray
     periods: tuple[Period, ...]
     items: tuple[tuple[StoredItem, ...], ...]
+    serialized: tuple[tuple[dict[str, Any], ...], ...] = ()
 
 
 def open_dataset(dataset_dir: Path) -> tuple[Dataset, list[ImageryLayer]]:
@@ -135,15 +137,18 @@ def read_mosaics(
         (len(laid), len(spec.bands), height, width), spec.nodata, dtype=np.dtype(spec.dtype)
     )
     items: list[tuple[StoredItem, ...]] = [()] * len(laid)
+    serialized: list[tuple[dict[str, Any], ...]] = []
     groups = data.serialized_item_groups
     if groups:
         if not window.is_layer_completed(layer.name):
             raise ImageryError("The layer is not finished", where=where, fix="Materialize the cell")
         steps = _steps(data, laid, where)
+        serialized = [()] * len(laid)
         for step, group in zip(steps, groups, strict=True):
             items[step] = tuple(_item(d) for d in group)
+            serialized[step] = tuple(group)
         _fill(values, steps, window, layer, where)
-    return StoredMosaics(values, laid, tuple(items))
+    return StoredMosaics(values, laid, tuple(items), tuple(serialized))
 
 
 def _steps(data: WindowLayerData, laid: Sequence[Period], where: str) -> list[int]:

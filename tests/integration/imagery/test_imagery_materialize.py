@@ -1,7 +1,7 @@
-"""Rslearn's prepare, ingest and materialize over a folder of scenes, and stock-taking."""
+"""Rasters of a cell from a folder of scenes: scene by scene, and through rslearn."""
 
 import datetime as dt
-import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,18 +11,17 @@ import pytest
 import rasterio
 import rasterio.warp
 from rasterio.crs import CRS
-from rslearn.dataset import Dataset
-from upath import UPath
 
 from geofm_assets.core.errors import ImageryError
-from geofm_assets.core.progress import Progress
 from geofm_assets.core.schema import validate
 from geofm_assets.imagery.bands import SENTINEL2_L2A
+from geofm_assets.imagery.cell_file import open_cell_file
+from geofm_assets.imagery.cell_rasters import make_cell_file
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.contract import check_cell
-from geofm_assets.imagery.materialize import CellRasters, materialize_cell
 from geofm_assets.imagery.schema import BandStats, Raster, RefusedWindow
-from geofm_assets.imagery.stored import load_windows, open_dataset, read_mosaics
+from geofm_assets.imagery.stock import CellRasters
+from geofm_assets.windows.schema import WINDOW
 from tests.imagery_scenes import (
     S2_BANDS,
     Scenes,
@@ -56,8 +55,27 @@ def build(tmp_path: Path) -> Build:
     return made
 
 
-def run(written: WrittenCell) -> CellRasters:
-    return materialize_cell(written.dataset, written.cell)
+@pytest.fixture(params=["scene_major", "rslearn"], autouse=True)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways must come to the same."""
+    monkeypatch.setenv("TEST_RASTER_PATH", request.param)
+    return str(request.param)
+
+
+def run(written: WrittenCell, previous: str | None = None) -> CellRasters:
+    return make_cell_file(
+        written.dataset,
+        written.dataset.parent / "scratch",
+        written.cell,
+        written.windows,
+        chips(written),
+        previous,
+        scene_major=os.environ["TEST_RASTER_PATH"] == "scene_major",
+    )
+
+
+def chips(written: WrittenCell) -> Path:
+    return written.dataset.with_name(f"{written.dataset.name}-chips")
 
 
 def rows(result: CellRasters, layer: str, window: int = 0) -> list[dict[str, object]]:
@@ -69,14 +87,8 @@ def rows(result: CellRasters, layer: str, window: int = 0) -> list[dict[str, obj
 
 
 def values(written: WrittenCell, layer: str, window: int = 0) -> np.ndarray:
-    dataset, layers = open_dataset(written.dataset)
-    chosen = next(x for x in layers if x.name == layer)
-    return read_mosaics(load_windows(dataset, written.cell)[window], chosen).values
-
-
-def modified(written: WrittenCell) -> dict[str, int]:
-    folder = written.dataset / "windows"
-    return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    (file,) = chips(written).iterdir()
+    return np.array(open_cell_file(file, verify=True).row(layer, window))
 
 
 def test_every_month_of_both_layers_is_there_oldest_first(build: Build) -> None:
@@ -172,7 +184,10 @@ def test_a_cell_whose_windows_are_all_refused_has_no_statistics(build: Build) ->
 
 def test_a_cell_without_windows_is_empty(build: Build) -> None:
     written, _ = build()
-    result = materialize_cell(written.dataset, "83186afffffffff")
+    empty = WrittenCell(
+        written.dataset, "83186afffffffff", written.windows.slice(0, 0), written.points
+    )
+    result = run(empty)
     assert (result.rasters.num_rows, result.bands.num_rows, result.refused.num_rows) == (0, 0, 0)
 
 
@@ -251,86 +266,34 @@ def test_ingested_scenes_give_the_same_pixels(build: Build, tmp_path: Path) -> N
         tmp_path / "ingested", scenes, written.points, 8, ImageryConfig(ingest=True)
     )
     run(copied)
-    assert any((tmp_path / "ingested" / "tiles").iterdir())
     for layer in (S2, S1):
         assert (values(copied, layer) == values(written, layer)).all()
 
 
-def test_a_second_run_writes_nothing(build: Build) -> None:
+def test_a_second_run_gives_the_same_file(build: Build) -> None:
     written, _ = build()
     first = run(written)
-    before = modified(written)
-    second = run(written)
-    assert modified(written) == before
-    assert (second.rasters, second.bands) == (first.rasters, first.bands)
-
-
-def test_progress_names_every_window(build: Build) -> None:
-    written, _ = build()
-    seen: list[str] = []
-    progress = Progress(3, lambda done, total, note: seen.append(note))
-    materialize_cell(written.dataset, written.cell, progress)
-    assert sorted(seen) == written.windows["window_name"].to_pylist()
+    assert run(written, first.file) == first
+    assert run(written) == first
 
 
 def test_a_changed_scene_changes_only_its_layer(build: Build) -> None:
     written, scenes = build()
-    run(written)
-    before = modified(written)
+    first = run(written)
+    before = open_cell_file(chips(written) / first.file)
     with rasterio.open(scenes.folder / "S1_2022-06.tif", "r+") as target:
         target.write(np.full((2, 128, 128), -9.0, dtype=np.float32))
-    run(written)
-    assert (values(written, S1)[6] == -9).all()
-    after = modified(written)
-    touched = {p for p in after if after[p] != before.get(p)}
-    assert not any(f"/{S2}" in p for p in touched)
+    after = open_cell_file(chips(written) / run(written, first.file).file)
+    assert (after.row(S1, 0)[6] == -9).all()
+    assert (after.layers[S2].checksums == before.layers[S2].checksums).all()
 
 
 def test_a_scene_added_later_is_taken_up(build: Build) -> None:
     written, scenes = build(skip=("S2_2022-03",))
-    run(written)
+    first = run(written)
     scenes.add_month(dt.date(2022, 3, 1), s1=False)
     scenes.write_index()
-    assert all(r["present"] for r in rows(run(written), S2))
-
-
-@pytest.mark.parametrize(
-    "lost",
-    [
-        f"layers/{S2}/completed",
-        f"layers/{S1}.7/completed",
-        "items.json",
-    ],
-)
-def test_a_run_cut_short_is_finished_by_the_next(build: Build, lost: str) -> None:
-    written, _ = build()
-    first = run(written)
-    for folder in (written.dataset / "windows" / written.cell).iterdir():
-        (folder / lost).unlink()
-    second = run(written)
-    assert (second.rasters, second.bands) == (first.rasters, first.bands)
-    for window in Dataset(UPath(written.dataset)).load_windows(groups=[written.cell]):
-        done = set(window.list_completed_layers())
-        assert {(layer, i) for layer in (S1, S2) for i in range(12)} <= done
-
-
-def test_a_raster_cut_short_before_it_was_marked_is_written_again(build: Build) -> None:
-    written, _ = build()
-    first = run(written)
-    folder = next((written.dataset / "windows" / written.cell).iterdir()) / "layers"
-    (folder / S2 / "completed").unlink()
-    data = next((folder / S2).rglob("data.npy"))
-    data.write_bytes(data.read_bytes()[:50])
-    assert run(written).bands == first.bands
-
-
-def test_a_stored_raster_that_was_damaged_is_named(build: Build) -> None:
-    written, _ = build()
-    run(written)
-    data = next((written.dataset / "windows").rglob(f"{S2}/*/data.npy"))
-    data.write_bytes(data.read_bytes()[:50])
-    with pytest.raises(ImageryError, match=rf"cannot be read.*window .*layer {S2}.*Remove"):
-        run(written)
+    assert all(r["present"] for r in rows(run(written, first.file), S2))
 
 
 def test_a_scene_that_breaks_while_reading_names_scene_and_window(build: Build) -> None:
@@ -341,20 +304,6 @@ def test_a_scene_that_breaks_while_reading_names_scene_and_window(build: Build) 
     path.write_bytes(bytes(data))
     with pytest.raises(ImageryError, match=r"S2_2022-06\.tif.*window 83"):
         run(written)
-
-
-def test_windows_made_before_a_failure_are_kept_and_the_next_run_goes_on(build: Build) -> None:
-    written, scenes = build()
-    path = scenes.folder / "S2_2022-06.tif"
-    right = path.read_bytes()
-    run(written)
-    folder = next((written.dataset / "windows" / written.cell).iterdir())
-    (folder / "layers" / S2 / "completed").unlink()
-    path.write_text("not a raster")
-    with pytest.raises(ImageryError, match=r"S2_2022-06\.tif"):
-        run(written)
-    path.write_bytes(right)
-    assert run(written).refused.num_rows == 0
 
 
 def test_fractions_are_refused_where_whole_numbers_belong(tmp_path: Path) -> None:
@@ -369,19 +318,6 @@ def test_fractions_are_refused_where_whole_numbers_belong(tmp_path: Path) -> Non
         run(written)
 
 
-def test_a_dataset_prepared_for_other_periods_is_named(build: Build) -> None:
-    written, _ = build()
-    run(written)
-    config = written.dataset / "config.json"
-    said = json.loads(config.read_text())
-    for layer in (S1, S2):
-        said["layers"][layer]["data_source"]["init_args"]["period_rule"] = "fixed"
-        said["layers"][layer]["data_source"]["query_config"]["period_duration"] = "30d"
-    config.write_text(json.dumps(said))
-    result = run(written)
-    assert rows(result, S2)[0]["period_start"] == dt.datetime(2021, 12, 2, tzinfo=dt.UTC)
-
-
 def test_without_a_dataset_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(ImageryError, match=r"config\.json is missing"):
-        materialize_cell(tmp_path, "83186afffffffff")
+        make_cell_file(tmp_path, tmp_path, "83186afffffffff", WINDOW.empty_table(), tmp_path, None)

@@ -36,7 +36,7 @@ def states(written: WrittenCell) -> dict[str, int]:
 
 def again(written: WrittenCell, points: pa.Table, size: int = 8) -> int:
     windows = windows_for_points(points, WindowsConfig(size=size))
-    return write_window_group(written.dataset, written.cell, windows, points)
+    return write_window_group(written.dataset, written.cell, windows)
 
 
 def mark_imagery(written: WrittenCell) -> list[Path]:
@@ -145,12 +145,12 @@ def test_rslearns_index_of_the_dataset_is_dropped_when_windows_change(written: W
 
 def test_windows_of_another_cell_are_refused(written: WrittenCell) -> None:
     with pytest.raises(WindowError, match="not 83ffffffffffffff"):
-        write_window_group(written.dataset, "83ffffffffffffff", written.windows, written.points)
+        write_window_group(written.dataset, "83ffffffffffffff", written.windows)
 
 
 def test_without_a_dataset_it_says_so(tmp_path: Path, written: WrittenCell) -> None:
     with pytest.raises(WindowError, match=r"config\.json is missing"):
-        write_window_group(tmp_path, written.cell, written.windows, written.points)
+        write_window_group(tmp_path, written.cell, written.windows)
 
 
 def test_levels_of_a_code_keep_leading_zeros() -> None:
