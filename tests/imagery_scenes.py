@@ -14,8 +14,11 @@ import rasterio.warp
 from affine import Affine
 from rasterio.crs import CRS
 
+from geofm_assets.imagery.cell_file import CellFile, open_cell_file
+from geofm_assets.imagery.cell_rasters import make_cell_file
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.dataset import ensure_dataset
+from geofm_assets.imagery.stock import CellRasters
 from geofm_assets.sampling.schema import SAMPLED_POINT
 from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.geometry import windows_for_points
@@ -206,3 +209,29 @@ def write_cell(
     windows = windows_for_points(points, WindowsConfig(size=size))
     write_window_group(root, cell, windows)
     return WrittenCell(root, cell, windows, points)
+
+
+def make_rasters(
+    written: WrittenCell, previous: str | None = None, *, scene_major: bool = True
+) -> CellRasters:
+    """The cell's packed file, in `chips_of`, and its inventory."""
+    return make_cell_file(
+        written.dataset,
+        written.dataset.with_name("scratch"),
+        written.cell,
+        written.windows,
+        chips_of(written),
+        previous,
+        scene_major=scene_major,
+    )
+
+
+def chips_of(written: WrittenCell) -> Path:
+    """Where `make_rasters` puts the packed file."""
+    return written.dataset.with_name(f"{written.dataset.name}-chips")
+
+
+def packed(written: WrittenCell) -> CellFile:
+    """The only packed file."""
+    (path,) = chips_of(written).glob("rasters-*.safetensors")
+    return open_cell_file(path, verify=True)

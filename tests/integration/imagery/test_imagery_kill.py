@@ -8,9 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
+from pyarrow.parquet import write_table as write_parquet
 
-from geofm_assets.imagery.materialize import materialize_cell
-from tests.imagery_scenes import make_points, make_scenes, write_cell
+from geofm_assets.imagery.materialize import materialize_windows
+from geofm_assets.imagery.stored import load_windows, open_dataset, read_mosaics
+from tests.imagery_scenes import (
+    WrittenCell,
+    chips_of,
+    make_points,
+    make_rasters,
+    make_scenes,
+    write_cell,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WORK = """
@@ -29,7 +38,30 @@ def slowly(*arguments):
 
 
 materialize._finish_marks = slowly
-materialize.materialize_cell(Path(sys.argv[1]), sys.argv[2])
+materialize.materialize_windows(Path(sys.argv[1]), sys.argv[2])
+"""
+PACK = """
+import sys
+import time
+from pathlib import Path
+import pyarrow.parquet as pq
+from geofm_assets.imagery import cell_file, cell_rasters
+
+root = Path(sys.argv[1])
+save = cell_file.save_file
+
+
+def half(tensors, path, metadata):
+    save(tensors, path, metadata=metadata)
+    (root / "reached").touch()
+    time.sleep(60)
+
+
+cell_file.save_file = half
+cell_rasters.make_cell_file(
+    root / "killed", root / "scratch", sys.argv[2], pq.read_table(root / "windows.parquet"),
+    root / "killed-chips", None,
+)
 """
 
 
@@ -50,6 +82,36 @@ def test_killed_while_writing_windows(tmp_path: Path, after: int) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(list(killed.dataset.rglob("sentinel1/completed"))) < 10
-    resumed = materialize_cell(killed.dataset, killed.cell)
-    straight = materialize_cell(whole.dataset, whole.cell)
-    assert (resumed.rasters, resumed.bands) == (straight.rasters, straight.bands)
+    materialize_windows(killed.dataset, killed.cell)
+    materialize_windows(whole.dataset, whole.cell)
+    assert pixels(killed) == pixels(whole)
+
+
+def pixels(written: WrittenCell) -> dict[str, bytes]:
+    dataset, layers = open_dataset(written.dataset)
+    return {
+        f"{window.name}/{layer.name}": read_mosaics(window, layer).values.tobytes()
+        for window in load_windows(dataset, written.cell)
+        for layer in layers
+    }
+
+
+def test_killed_in_mid_cell_and_run_again(tmp_path: Path) -> None:
+    scenes = make_scenes(tmp_path / "scenes")
+    points = make_points([(10 * i + 10, 10 * i + 10) for i in range(10)], scenes)
+    killed = write_cell(tmp_path / "killed", scenes, points)
+    write_parquet(killed.windows, tmp_path / "windows.parquet")
+    process = subprocess.Popen(
+        [sys.executable, "-c", PACK, str(tmp_path), killed.cell],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "reached").exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(chips_of(killed).glob("*.safetensors"))
+    resumed = make_rasters(killed)
+    whole = write_cell(tmp_path / "whole", scenes, points)
+    assert resumed == make_rasters(whole)

@@ -26,9 +26,12 @@ from tests.imagery_scenes import (
     S2_BANDS,
     Scenes,
     WrittenCell,
+    chips_of,
     make_points,
+    make_rasters,
     make_scenes,
     months,
+    packed,
     write_cell,
 )
 
@@ -63,19 +66,8 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def run(written: WrittenCell, previous: str | None = None) -> CellRasters:
-    return make_cell_file(
-        written.dataset,
-        written.dataset.parent / "scratch",
-        written.cell,
-        written.windows,
-        chips(written),
-        previous,
-        scene_major=os.environ["TEST_RASTER_PATH"] == "scene_major",
-    )
-
-
-def chips(written: WrittenCell) -> Path:
-    return written.dataset.with_name(f"{written.dataset.name}-chips")
+    way = os.environ["TEST_RASTER_PATH"] == "scene_major"
+    return make_rasters(written, previous, scene_major=way)
 
 
 def rows(result: CellRasters, layer: str, window: int = 0) -> list[dict[str, object]]:
@@ -87,8 +79,7 @@ def rows(result: CellRasters, layer: str, window: int = 0) -> list[dict[str, obj
 
 
 def values(written: WrittenCell, layer: str, window: int = 0) -> np.ndarray:
-    (file,) = chips(written).iterdir()
-    return np.array(open_cell_file(file, verify=True).row(layer, window))
+    return np.array(packed(written).row(layer, window))
 
 
 def test_every_month_of_both_layers_is_there_oldest_first(build: Build) -> None:
@@ -280,10 +271,10 @@ def test_a_second_run_gives_the_same_file(build: Build) -> None:
 def test_a_changed_scene_changes_only_its_layer(build: Build) -> None:
     written, scenes = build()
     first = run(written)
-    before = open_cell_file(chips(written) / first.file)
+    before = open_cell_file(chips_of(written) / first.file)
     with rasterio.open(scenes.folder / "S1_2022-06.tif", "r+") as target:
         target.write(np.full((2, 128, 128), -9.0, dtype=np.float32))
-    after = open_cell_file(chips(written) / run(written, first.file).file)
+    after = open_cell_file(chips_of(written) / run(written, first.file).file)
     assert (after.row(S1, 0)[6] == -9).all()
     assert (after.layers[S2].checksums == before.layers[S2].checksums).all()
 

@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from geofm_assets.imagery.chips import pack_cell, read_chips
+from geofm_assets.imagery.chips import pack_cell
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.contract import check_cell, check_model_input, check_source
 from geofm_assets.imagery.dataset import ensure_dataset
-from geofm_assets.imagery.materialize import CellRasters, materialize_cell
 from geofm_assets.imagery.normalize import model_input
+from geofm_assets.imagery.stock import CellRasters
 from geofm_assets.sampling.schema import SAMPLED_POINT
 from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.geometry import windows_for_points
-from geofm_assets.windows.write import write_window_group
+from tests.imagery_scenes import WrittenCell, chips_of, make_rasters
 
 pytestmark = pytest.mark.real
 
@@ -58,16 +58,14 @@ def mirror(real_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(
-    mirror: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, str, pa.Table, CellRasters]:
+def made(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[WrittenCell, CellRasters]:
     root = tmp_path_factory.mktemp("real")
     ensure_dataset(root, ImageryConfig(), str(mirror / "scenes"), None)
     sampled = points(mirror)
     cell = sampled["h3_cell"][0].as_py()
     windows = windows_for_points(sampled, WindowsConfig(size=1))
-    write_window_group(root, cell, windows, sampled)
-    return root, cell, windows, materialize_cell(root, cell)
+    written = WrittenCell(root, cell, windows, sampled)
+    return written, make_rasters(written)
 
 
 def test_the_source_keeps_the_contract_and_its_absent_bands_are_stated(mirror: Path) -> None:
@@ -77,9 +75,9 @@ def test_the_source_keeps_the_contract_and_its_absent_bands_are_stated(mirror: P
 
 
 def test_all_twelve_months_are_there_each_its_own_scene(
-    made: tuple[Path, str, pa.Table, CellRasters],
+    made: tuple[WrittenCell, CellRasters],
 ) -> None:
-    rasters = made[3].rasters
+    rasters = made[1].rasters
     optical = rasters.filter(pc.equal(rasters["layer"], "sentinel2_l2a"))
     assert pc.all(optical["present"]).as_py()
     name = optical["window_name"][0].as_py()
@@ -90,16 +88,16 @@ def test_all_twelve_months_are_there_each_its_own_scene(
 
 
 def test_the_cell_and_the_model_input_keep_the_contract(
-    made: tuple[Path, str, pa.Table, CellRasters], tmp_path: Path
+    made: tuple[WrittenCell, CellRasters],
 ) -> None:
-    root, cell, windows, result = made
+    written, result = made
     report = check_cell(result.bands)
     assert report.passed, report.failures
     assert set(report.absent_bands) == ABSENT
-    pack_cell(root, cell, windows, result.rasters, result.refused, tmp_path)
-    chips = read_chips(tmp_path, verify=True)
-    for layer, values in chips.arrays.items():
-        ready = model_input(np.asarray(values), layer)
+    refused = result.refused["window_name"].to_pylist()
+    chips = pack_cell(chips_of(written), result.file, refused, "inputs")
+    for layer, mosaics in chips.file.layers.items():
+        ready = model_input(np.asarray(mosaics.values), layer)
         at_model = check_model_input(ready.values, layer, ready.valid)
         assert at_model.passed, at_model.failures
-    assert not chips.header.simulated
+    assert not chips.simulated

@@ -12,11 +12,17 @@ import rasterio
 import rasterio.warp
 from rasterio.crs import CRS
 
-from geofm_assets.imagery.cell_file import open_cell_file
-from geofm_assets.imagery.cell_rasters import make_cell_file
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.stock import CellRasters
-from tests.imagery_scenes import Scenes, WrittenCell, make_points, write_cell
+from tests.imagery_scenes import (
+    Scenes,
+    WrittenCell,
+    chips_of,
+    make_points,
+    make_rasters,
+    packed,
+    write_cell,
+)
 
 S2 = "sentinel2_l2a"
 MONTHS = [dt.date(2022, month, 1) for month in (5, 6, 7)]
@@ -64,18 +70,7 @@ def two_zones(folder: Path) -> tuple[Scenes, pa.Table]:
 
 
 def both(written: WrittenCell) -> list[CellRasters]:
-    return [
-        make_cell_file(
-            written.dataset,
-            written.dataset.parent / "scratch",
-            written.cell,
-            written.windows,
-            written.dataset.parent / "chips",
-            None,
-            scene_major=way,
-        )
-        for way in (True, False)
-    ]
+    return [make_rasters(written, scene_major=way) for way in (True, False)]
 
 
 def resample(dataset: Path, method: str) -> None:
@@ -97,7 +92,7 @@ def test_pixels_are_rslearns(tmp_path: Path, method: str, coverages: int) -> Non
     ours, theirs = both(written)
     # files are named by their content: pixels, timestamps, items and statistics are the same
     assert ours == theirs
-    opened = open_cell_file(tmp_path / "chips" / ours.file)
+    opened = packed(written)
     assert opened.layers[S2].present.any(axis=1).all()
     assert any(len(step) > 1 for window in opened.layers[S2].groups for step in window)
 
@@ -110,7 +105,8 @@ def test_strips_are_read_as_tiles_are(tmp_path: Path) -> None:
     points = make_points([(20, 20), (64, 64), (63, 100)], scenes)
     imagery = ImageryConfig(months=3)
     written = write_cell(tmp_path / "dataset", scenes, points, 16, imagery)
-    tiles, _ = both(written)
+    make_rasters(written)
+    tiles = packed(written).layers
     for entry in scenes.entries:
         path = scenes.folder / entry["file"]
         with rasterio.open(path) as source:
@@ -120,15 +116,11 @@ def test_strips_are_read_as_tiles_are(tmp_path: Path) -> None:
         path.unlink()
         with rasterio.open(path, "w", **profile) as target:
             target.write(pixels)
-    strips = make_cell_file(
-        written.dataset, tmp_path / "s", written.cell, written.windows, tmp_path / "strips", None
-    )
-    one, other = (
-        open_cell_file(tmp_path / folder / made.file).layers
-        for folder, made in (("chips", tiles), ("strips", strips))
-    )
-    for layer in one:
-        assert (one[layer].checksums == other[layer].checksums).all()
+    chips_of(written).rename(tmp_path / "tiles")
+    make_rasters(written)
+    strips = packed(written).layers
+    for layer in tiles:
+        assert (tiles[layer].checksums == strips[layer].checksums).all()
 
 
 def test_each_scene_is_opened_once_and_each_block_read_once(
@@ -164,8 +156,6 @@ def test_each_scene_is_opened_once_and_each_block_read_once(
             return self.source.read(window=window)
 
     monkeypatch.setattr("geofm_assets.imagery.scene_reader.rasterio", SimpleNamespace(open=Spy))
-    make_cell_file(
-        written.dataset, tmp_path / "s", written.cell, written.windows, tmp_path / "chips", None
-    )
-    assert len(opened) == len(set(opened)) == 6
-    assert len(read) == len(set(read)) > 6
+    make_rasters(written)
+    assert len(opened) == len(set(opened)) == 4
+    assert len(read) == len(set(read)) > 4

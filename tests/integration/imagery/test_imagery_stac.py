@@ -16,12 +16,17 @@ from geofm_assets.imagery import stac
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.contract import check_cell
 from geofm_assets.imagery.dataset import ensure_dataset
-from geofm_assets.imagery.materialize import materialize_cell
-from geofm_assets.imagery.stored import load_windows, open_dataset, read_mosaics
 from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.geometry import windows_for_points
-from geofm_assets.windows.write import write_window_group
-from tests.imagery_scenes import S2_BANDS, VALID_TIME, Scenes, make_points
+from tests.imagery_scenes import (
+    S2_BANDS,
+    VALID_TIME,
+    Scenes,
+    WrittenCell,
+    make_points,
+    make_rasters,
+    packed,
+)
 from tests.servers.stac_server import StacServer, serve
 
 S2 = "sentinel2_l2a"
@@ -97,26 +102,23 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stac, "_BACKOFF_S", 0.01)
 
 
-def make(root: Path, server: StacServer, scenes: Scenes, **settings: object) -> tuple[Path, str]:
+def make(root: Path, server: StacServer, scenes: Scenes, **settings: object) -> WrittenCell:
     imagery = ImageryConfig.model_validate({"profile": "planetary_computer", **settings})
     ensure_dataset(root, imagery, None, server.base)
     points = make_points([(20, 20)], scenes, VALID_TIME)
     cell = points["h3_cell"][0].as_py()
-    write_window_group(root, cell, windows_for_points(points, WindowsConfig(size=8)), points)
-    return root, cell
+    return WrittenCell(root, cell, windows_for_points(points, WindowsConfig(size=8)), points)
 
 
-def stored(root: Path, cell: str, layer: str) -> np.ndarray:
-    dataset, layers = open_dataset(root)
-    (window,) = load_windows(dataset, cell)
-    return read_mosaics(window, next(x for x in layers if x.name == layer)).values
+def stored(written: WrittenCell, layer: str) -> np.ndarray:
+    return np.array(packed(written).row(layer, 0))
 
 
 def test_thirty_day_periods_oldest_first_with_the_gap_in_its_place(
     tmp_path: Path, server: StacServer, scenes: Scenes
 ) -> None:
-    root, cell = make(tmp_path / "dataset", server, scenes)
-    result = materialize_cell(root, cell)
+    written = make(tmp_path / "dataset", server, scenes)
+    result = make_rasters(written)
     rows = result.rasters.filter(pc.equal(result.rasters["layer"], S2)).to_pylist()
     assert [r["items"] for r in rows] == [f"s2_{i:02}" if i != 3 else "" for i in range(12)]
     assert [r["period_start"] for r in rows] == [
@@ -128,14 +130,14 @@ def test_thirty_day_periods_oldest_first_with_the_gap_in_its_place(
 def test_reflectance_is_harmonised_and_radar_is_in_decibels(
     tmp_path: Path, server: StacServer, scenes: Scenes
 ) -> None:
-    root, cell = make(tmp_path / "dataset", server, scenes)
-    result = materialize_cell(root, cell)
+    written = make(tmp_path / "dataset", server, scenes)
+    result = make_rasters(written)
     assert check_cell(result.bands).passed, check_cell(result.bands).failures
     day = (START + dt.timedelta(days=15)).date()
     optical = scenes.sentinel2(day)[S2_BANDS.index("B08"), 16:24, 16:24]
     # a window of 8 pixels about a point in pixel (20, 20) of the scene
-    assert np.isin(stored(root, cell, S2)[0, 3], optical).mean() > 0.8
-    assert (stored(root, cell, S1)[:, 0] < 0).all()
+    assert np.isin(stored(written, S2)[0, 3], optical).mean() > 0.8
+    assert (stored(written, S1)[:, 0] < 0).all()
 
 
 def test_clouded_scenes_are_asked_not_to_come(
@@ -145,8 +147,8 @@ def test_clouded_scenes_are_asked_not_to_come(
         if item["id"] == "s2_05":
             item["properties"]["eo:cloud_cover"] = 90
     server.publish()
-    root, cell = make(tmp_path / "dataset", server, scenes, max_cloud_cover=50)
-    result = materialize_cell(root, cell)
+    written = make(tmp_path / "dataset", server, scenes, max_cloud_cover=50)
+    result = make_rasters(written)
     rows = result.rasters.filter(pc.equal(result.rasters["layer"], S2)).to_pylist()
     assert [r["timestep"] for r in rows if not r["present"]] == [3, 5]
 
@@ -156,8 +158,8 @@ def test_of_equally_clouded_scenes_the_first_by_name_is_taken(
 ) -> None:
     add_item(server, scenes, 7, "a_twin", radar=False)
     server.publish()
-    root, cell = make(tmp_path / "dataset", server, scenes)
-    result = materialize_cell(root, cell)
+    written = make(tmp_path / "dataset", server, scenes)
+    result = make_rasters(written)
     rows = result.rasters.filter(pc.equal(result.rasters["layer"], S2)).to_pylist()
     assert rows[7]["items"] == "a_twin"
 
@@ -166,8 +168,8 @@ def test_a_server_that_stumbles_is_asked_again(
     tmp_path: Path, server: StacServer, scenes: Scenes
 ) -> None:
     server.fail_next(503, 429)
-    root, cell = make(tmp_path / "dataset", server, scenes)
-    assert materialize_cell(root, cell).refused.num_rows == 0
+    written = make(tmp_path / "dataset", server, scenes)
+    assert make_rasters(written).refused.num_rows == 0
 
 
 def test_a_server_that_is_down_is_named_and_the_next_run_finishes(
@@ -175,28 +177,28 @@ def test_a_server_that_is_down_is_named_and_the_next_run_finishes(
 ) -> None:
     monkeypatch.setattr(stac, "_RETRIES", 1)
     server.fail_next(*[500] * 20)
-    root, cell = make(tmp_path / "dataset", server, scenes)
+    written = make(tmp_path / "dataset", server, scenes)
     with pytest.raises(SourceUnavailableError, match=rf"did not answer.*{server.base}.*window 83"):
-        materialize_cell(root, cell)
+        make_rasters(written)
     server.fail_next()
-    assert materialize_cell(root, cell).refused.num_rows == 0
+    assert make_rasters(written).refused.num_rows == 0
 
 
 def test_an_asset_that_is_gone_names_the_window(
     tmp_path: Path, server: StacServer, scenes: Scenes
 ) -> None:
     (server.folder / "s1_04_vv.tif").unlink()
-    root, cell = make(tmp_path / "dataset", server, scenes)
+    written = make(tmp_path / "dataset", server, scenes)
     with pytest.raises(ImageryError, match=r"s1_04_vv\.tif.*window 83"):
-        materialize_cell(root, cell)
+        make_rasters(written)
 
 
 def test_ingested_assets_give_the_same_pixels(
     tmp_path: Path, server: StacServer, scenes: Scenes
 ) -> None:
-    root, cell = make(tmp_path / "dataset", server, scenes)
-    materialize_cell(root, cell)
-    copied, _ = make(tmp_path / "copied", server, scenes, ingest=True)
-    materialize_cell(copied, cell)
+    written = make(tmp_path / "dataset", server, scenes)
+    make_rasters(written)
+    copied = make(tmp_path / "copied", server, scenes, ingest=True)
+    make_rasters(copied)
     for layer in (S2, S1):
-        assert (stored(copied, cell, layer) == stored(root, cell, layer)).all()
+        assert (stored(copied, layer) == stored(written, layer)).all()
