@@ -189,6 +189,29 @@ def new_task(
     console.print(f"Then:  geofm run {name} --scenes DIR --store DIR")
 
 
+@app.command("export-dataset")
+def export_dataset(
+    task: TaskArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the copy.")],
+    store: StoreOption = None,
+    cell: Annotated[
+        list[str] | None, typer.Option(help="H3 cell; may be given again [default: all].")
+    ] = None,
+) -> None:
+    """Copy a task's windows and rasters into an rslearn dataset of the classic layout.
+
+    The task's own dataset is read by rslearn as it is; a copy is for what writes to it.
+    """
+    from geofm_assets.imagery.export import export_dataset as export
+    from geofm_assets.windows.stages import dataset_key
+
+    dataset = Store(load_settings(store).store).local_path(dataset_key(task))
+    if not (dataset / "config.json").exists():
+        raise GeofmError("The task has no dataset yet", where=str(dataset), fix=f"geofm run {task}")
+    count = export(dataset, out, cell or [])
+    console.print(f"{count} windows in {out}, a dataset that rslearn can read and write")
+
+
 @app.command()
 def ui(
     store: StoreOption = None,

@@ -149,10 +149,10 @@ def _invalidate_changed(
             items = [[item.serialize() for item in group.items] for group in groups]
             ranges = [group.request_time_range for group in groups]
             if (items, ranges) != (before.serialized_item_groups, before.group_time_ranges):
-                _drop_layer(window, layer.name)
+                drop_layer(window, layer.name)
 
 
-def _drop_layer(window: Window, name: str) -> None:
+def drop_layer(window: Window, name: str) -> None:
     """Remove a layer's data, its marks and its items, in an order a kill cannot harm."""
     folder = Path(str(window.window_root)) / "layers"
     for path in sorted(folder.glob(f"{name}*")):

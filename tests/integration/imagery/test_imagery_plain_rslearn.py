@@ -18,6 +18,7 @@ from geofm_assets.core.errors import WindowError
 from geofm_assets.imagery.bands import LAYERS
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.dataset import ensure_dataset
+from geofm_assets.imagery.export import export_dataset
 from geofm_assets.imagery.materialize import materialize_windows
 from geofm_assets.imagery.stored import load_windows, open_dataset, read_mosaics
 from tests.imagery_scenes import (
@@ -185,3 +186,38 @@ def test_writing_to_the_view_is_refused(view: WrittenCell) -> None:
     window = Dataset(UPath(view.dataset)).load_windows()[0]
     with pytest.raises(WindowError, match=r"cannot be written by rslearn.*geofm export-dataset"):
         window.save()
+
+
+def test_an_exported_copy_is_rslearns_default_layout_with_the_same_samples(
+    view: WrittenCell, tmp_path: Path
+) -> None:
+    out = tmp_path / "classic"
+    assert export_dataset(view.dataset, out) == 2
+    assert "prepared=0, skipped=2" in rslearn("prepare", out)
+    assert "materialized=0, failed=0" in rslearn("materialize", out)
+    assert len(list(out.rglob("geotiff.tif"))) == 2 * (12 + 12)
+    for (images, target, _), (images_2, target_2, _) in zip(
+        samples(view.dataset, view.cell), samples(out, view.cell), strict=True
+    ):
+        assert target["class"] == target_2["class"]
+        for name in (S2, S1):
+            assert (images[name].image == images_2[name].image).all()
+            assert images[name].timestamps == images_2[name].timestamps
+
+
+def test_an_export_cut_short_is_finished_by_exporting_again(
+    view: WrittenCell, tmp_path: Path
+) -> None:
+    out = tmp_path / "classic"
+    export_dataset(view.dataset, out)
+    before = {path: path.read_bytes() for path in out.rglob("*.tif")}
+    window = next((out / "windows" / view.cell).iterdir())
+    (window / "layers" / S2 / "completed").unlink()
+    next((window / "layers" / S2).rglob("*.tif")).unlink()
+    export_dataset(view.dataset, out)
+    assert {path: path.read_bytes() for path in out.rglob("*.tif")} == before
+
+
+def test_a_cell_without_windows_cannot_be_exported(view: WrittenCell, tmp_path: Path) -> None:
+    with pytest.raises(WindowError, match="has no windows at 83ffffffffffff"):
+        export_dataset(view.dataset, tmp_path, ["83ffffffffffff"])
