@@ -1,6 +1,7 @@
 """Content hashes: the same content gives the same digest on any machine."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,23 @@ import pyarrow as pa
 import xxhash
 
 _CHUNK = 1 << 20
+
+
+class _HashSink(io.RawIOBase):
+    """A file that keeps only the sha256 of what is written to it."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
 
 
 def sha256_file(path: Path) -> str:
@@ -33,22 +51,12 @@ def table_digest(table: pa.Table) -> str:
     Independent of chunking, of offsets into shared buffers and of schema metadata, because the
     table is re-laid into one Arrow IPC batch before it is hashed.
     """
-    digest = hashlib.sha256()
-    for field in table.schema:
-        digest.update(f"{field.name}:{field.type};".encode())
-    for column in table.columns:
-        values = column.combine_chunks()
-        if isinstance(values, pa.ChunkedArray):
-            values = (
-                pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-            )
-        sink = pa.BufferOutputStream()
-        # take() copies into fresh buffers, so offsets and stale bits under nulls do not leak in
-        fresh = values.take(pa.array(np.arange(len(values)), pa.int64()))
-        batch = pa.record_batch([fresh], names=["c"])
-        with pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        digest.update(sink.getvalue())
+    # take() copies into fresh buffers, so offsets and stale bits under nulls do not leak in
+    rows = pa.array(np.arange(table.num_rows), pa.int64())
+    fresh = table.replace_schema_metadata(None).combine_chunks().take(rows).combine_chunks()
+    digest = _HashSink()
+    with pa.ipc.new_stream(pa.PythonFile(digest, "w"), fresh.schema) as writer:
+        writer.write_table(fresh)
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from geofm_assets.core.hashing import table_digest
 from geofm_assets.core.parquet import parquet_rows, read_parquet, read_parquet_metadata
 from geofm_assets.core.schema import TableModel, ValidationReport, require_passed, validate
 
+_SMALL_TABLE = 10_000  # rows up to which setting up zstd costs more than it saves
 _SAFE_KEY = re.compile(r"^[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*$")
 
 
@@ -187,7 +188,10 @@ class Store:
         }
         sink = io.BytesIO()
         pq.write_table(
-            table.replace_schema_metadata(metadata), sink, compression="zstd", row_group_size=65_536
+            table.replace_schema_metadata(metadata),
+            sink,
+            compression="snappy" if table.num_rows <= _SMALL_TABLE else "zstd",
+            row_group_size=65_536,
         )
         self.write_bytes(key, sink.getvalue())
         return TableRef(key, table.num_rows, provenance, report)
