@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from geofm_assets.core.errors import ImageryError
@@ -126,7 +127,7 @@ def write_cell_file(
         The file's name, `rasters-<digest>.safetensors`.
 
     Raises:
-        OSError: the disk is full or cannot be written; nothing is left behind.
+        ImageryError: the disk is full or cannot be written; nothing is left behind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, np.ndarray] = {}
@@ -158,6 +159,12 @@ def write_cell_file(
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except (SafetensorError, OSError) as error:
+        raise ImageryError(
+            f"The packed file cannot be written: {error}",
+            where=str(path),
+            fix="Make room and run again; what was there before is kept",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path.name

@@ -78,9 +78,9 @@ def make_cell_file(
         Inventory, statistics, refused windows and the file's name.
 
     Raises:
-        ImageryError: a scene or the previous file cannot be used; names it.
+        ImageryError: a scene or the previous file cannot be used, or the disk is full; names it.
+            What was there before stays.
         SourceUnavailableError: a catalogue did not answer.
-        OSError: the disk is full; what was there before stays.
     """
     dataset, layers = open_dataset(dataset_dir)
     rows = sorted(windows.to_pylist(), key=lambda row: str(row["window_name"]))

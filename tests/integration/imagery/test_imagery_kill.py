@@ -115,3 +115,42 @@ def test_killed_in_mid_cell_and_run_again(tmp_path: Path) -> None:
     resumed = make_rasters(killed)
     whole = write_cell(tmp_path / "whole", scenes, points)
     assert resumed == make_rasters(whole)
+
+
+FILL = """
+import resource
+import sys
+from pathlib import Path
+import pyarrow.parquet as pq
+from geofm_assets.core.errors import ImageryError
+from geofm_assets.imagery.cell_rasters import make_cell_file
+
+root = Path(sys.argv[1])
+windows = pq.read_table(root / "windows.parquet")
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    make_cell_file(
+        root / "full", root / "scratch", sys.argv[2], windows, root / "full-chips", None
+    )
+except ImageryError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_fills_while_packing_leaves_nothing_half_written(tmp_path: Path) -> None:
+    scenes = make_scenes(tmp_path / "scenes")
+    points = make_points([(10 * i + 10, 10 * i + 10) for i in range(10)], scenes)
+    full = write_cell(tmp_path / "full", scenes, points)
+    write_parquet(full.windows, tmp_path / "windows.parquet")
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, str(tmp_path), full.cell],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "cannot be written" in done.stdout
+    assert "File too large" in done.stdout
+    assert "full-chips/rasters-" in done.stdout
+    assert list(chips_of(full).iterdir()) == []
+    assert make_rasters(full).refused.num_rows == 0
