@@ -6,7 +6,6 @@ sees a whole file or none. Anything that reads safetensors can read it.
 
 import json
 import os
-import struct
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.imagery.bands import LAYERS, LayerSpec
-
-FORMAT = "geofm-chips"
-VERSION = 2
-METADATA_KEY = "geofm"
-PARTS = ("values", "present", "timestamps", "periods", "checksums")
-FIX = "Materialize the cell's rasters again"
-_DTYPES = {"U8": "|u1", "BOOL": "|b1", "U16": "<u2", "F32": "<f4", "I64": "<i8", "U64": "<u8"}
-_LARGEST_HEADER = 100 << 20  # safetensors' own limit
-
+from geofm_assets.imagery.packed_header import (
+    FORMAT,
+    LENGTH_BYTES,
+    METADATA_KEY,
+    PARTS,
+    VERSION,
+    Tensor,
+    header_length,
+    missing,
+    read_header,
+    require_checksum,
+    row_checksum,
+    small_tensors,
+    tensor_digest,
+)
 
 @dataclass(frozen=True)
 class LayerMosaics:
@@ -83,18 +86,9 @@ class CellFile:
         """
         mosaics = self.layers[layer]
         values: np.ndarray = mosaics.values[row]
-        if row_checksum(values) != int(mosaics.checksums[row]):
-            raise ImageryError(
-                "Pixels of the packed file are not what was written",
-                where=f"{self.path}, {layer}, window {self.window_names[row]}",
-                fix=FIX,
-            )
+        where = f"{self.path}, {layer}, window {self.window_names[row]}"
+        require_checksum(values, int(mosaics.checksums[row]), where)
         return values
-
-
-def row_checksum(values: np.ndarray) -> int:
-    """xxh3_64 of the bytes of one window's pixels."""
-    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(values).data)
 
 
 def checksums(values: np.ndarray) -> np.ndarray:
@@ -147,7 +141,7 @@ def write_cell_file(
         "bands": [dict(row) for row in bands],
         "sources": dict(sources or {}),
         "layers": {name: _said(LAYERS[name], layers[name]) for name in sorted(layers)},
-        "xxh3_128": {name: _digest(tensors[name]) for name in sorted(tensors)},
+        "xxh3_128": {name: tensor_digest(tensors[name]) for name in sorted(tensors)},
     }
     digest = json_digest(meta)
     text = json.dumps({**meta, "content_digest": digest}, sort_keys=True, ensure_ascii=False)
@@ -173,84 +167,43 @@ def write_cell_file(
 def open_cell_file(path: Path, verify: bool = False) -> CellFile:
     """Memory-map a packed file.
 
-    The header, sizes and shapes are always checked; every byte if asked. `CellFile.row` checks
-    the window it reads.
+    The header, sizes, shapes and every tensor but the pixels are always checked; pixels if asked.
+    `CellFile.row` checks the window it reads.
 
     Raises:
         ImageryError: there is no such file, it was cut short or changed, or it is of another
             version.
     """
+    where = str(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            header, start = _header(stream.read(8), stream, size, path)
+            length = header_length(stream.read(LENGTH_BYTES), where, size)
+            header = read_header(stream.read(length), where, size)
     except FileNotFoundError as error:
-        raise ImageryError("The packed file is missing", where=str(path), fix=FIX) from error
-    meta = parse_metadata(header, path)
-    tensors = {}
-    for name, said in header.items():
-        if name == "__metadata__":
-            continue
-        begin, end = said["data_offsets"]
-        shape, dtype = tuple(said["shape"]), np.dtype(_DTYPES[said["dtype"]])
-        if start + end > size or end - begin != dtype.itemsize * int(np.prod(shape, dtype=int)):
-            raise _broken(path, f"{size} bytes are too few for {name}")
-        if begin == end:
-            tensors[name] = np.zeros(shape, dtype)
-        else:
-            tensors[name] = np.memmap(path, dtype, "r", start + begin, shape)
+        raise missing(where) from error
+
+    def mapped(tensor: Tensor) -> np.ndarray:
+        if tensor.begin == tensor.end:
+            return np.zeros(tensor.shape, tensor.dtype)
+        return np.memmap(path, tensor.dtype, "r", tensor.begin, tensor.shape)
+
     layers = {}
-    for name, said in meta["layers"].items():
-        arrays = {part: tensors[f"{name}/{part}"] for part in PARTS}
-        small = {part: np.array(arrays[part]) for part in PARTS if part != "values"}
-        layers[name] = LayerMosaics(
-            arrays["values"], **small, items=said["items"], groups=said["groups"]
-        )
-    if verify:
-        for name, array in tensors.items():
-            if _digest(array) != meta["xxh3_128"][name]:
-                raise _broken(path, f"{name} is not what was written")
-    return CellFile(path, meta, layers)
+    with path.open("rb") as stream:
 
+        def read(tensor: Tensor) -> np.ndarray:
+            stream.seek(tensor.begin)
+            return tensor.of(stream.read(tensor.end - tensor.begin))
 
-def parse_metadata(header: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What the header says of the cell.
-
-    Raises:
-        ImageryError: it is not a chips header of this version, or was changed.
-    """
-    try:
-        meta = json.loads(header["__metadata__"][METADATA_KEY])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise _broken(path, "its header does not describe chips") from error
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise _broken(path, "its header does not describe chips")
-    if meta.get("version") != VERSION:
-        raise ImageryError(
-            f"The packed file is of version {meta.get('version')}, this code reads {VERSION}",
-            where=str(path),
-            fix=FIX,
-        )
-    stated = meta.get("content_digest")
-    if stated != json_digest({k: v for k, v in meta.items() if k != "content_digest"}):
-        raise _broken(path, "its header was changed")
-    return meta
-
-
-def _header(first: bytes, stream: Any, size: int, path: Path) -> tuple[dict[str, Any], int]:
-    """The JSON header and where the data begins."""
-    if len(first) < 8:
-        raise _broken(path, f"it has {size} bytes")
-    (length,) = struct.unpack("<Q", first)
-    if length > min(size - 8, _LARGEST_HEADER):
-        raise _broken(path, f"its header should be {length} bytes long, the file has {size}")
-    try:
-        header = json.loads(stream.read(length))
-    except ValueError as error:
-        raise _broken(path, "its header is not JSON") from error
-    if not isinstance(header, dict):
-        raise _broken(path, "its header is not an object")
-    return header, 8 + length
+        for name, said in header.meta["layers"].items():
+            values = mapped(header.tensors[f"{name}/values"])
+            if verify:
+                header.require_digest(f"{name}/values", values, where)
+            small = small_tensors(header, name, read, where)
+            layers[name] = LayerMosaics(
+                values, **small, items=said["items"], groups=said["groups"]
+            )
+    return CellFile(path, header.meta, layers)
 
 
 def _said(spec: LayerSpec, mosaics: LayerMosaics) -> dict[str, Any]:
@@ -264,11 +217,3 @@ def _said(spec: LayerSpec, mosaics: LayerMosaics) -> dict[str, Any]:
         "items": [dict(item) for item in mosaics.items],
         "groups": [[list(step) for step in window] for window in mosaics.groups],
     }
-
-
-def _digest(array: np.ndarray) -> str:
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)
-
-
-def _broken(path: Path, what: str) -> ImageryError:
-    return ImageryError(f"Not a packed file that can be used: {what}", where=str(path), fix=FIX)

@@ -228,7 +228,7 @@ def _through_rslearn(
             else:
                 mosaic = stored[str(window.name)][layer.name]
                 result.values[row] = mosaic.values
-                groups.append([list(step) for step in mosaic.serialized])
+                groups.append([list(step) for step in mosaic.items])
         made[layer.name] = result
     return made
 

@@ -1,6 +1,5 @@
 """Read what rslearn stored for a window, mapped to the window's periods."""
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,35 +48,19 @@ class ImageryLayer:
 
 
 @dataclass(frozen=True)
-class StoredItem:
-    """A scene a mosaic was made from.
-
-    Attributes:
-        name: of the scene.
-        time: what it shows, None if it does not say.
-        simulated: whether it was simulated.
-    """
-
-    name: str
-    time: Period | None
-    simulated: bool
-
-
-@dataclass(frozen=True)
 class StoredMosaics:
     """The mosaics of one layer of one window.
 
     Attributes:
         values: (T, C, H, W) in stored band order, nodata where a period has nothing.
         periods: T periods, oldest first.
-        items: per period, the scenes it was made from.
-        serialized: the same as rslearn keeps them; none at all where no period has a scene.
+        items: per period, the scenes it was made from, as rslearn keeps them; none at all where
+            no period has a scene.
     """
 
     values: np.ndarray
     periods: tuple[Period, ...]
-    items: tuple[tuple[StoredItem, ...], ...]
-    serialized: tuple[tuple[dict[str, Any], ...], ...] = ()
+    items: tuple[tuple[dict[str, Any], ...], ...]
 
 
 def open_dataset(dataset_dir: Path) -> tuple[Dataset, list[ImageryLayer]]:
@@ -136,19 +119,17 @@ def read_mosaics(
     values = np.full(
         (len(laid), len(spec.bands), height, width), spec.nodata, dtype=np.dtype(spec.dtype)
     )
-    items: list[tuple[StoredItem, ...]] = [()] * len(laid)
-    serialized: list[tuple[dict[str, Any], ...]] = []
+    items: list[tuple[dict[str, Any], ...]] = []
     groups = data.serialized_item_groups
     if groups:
         if not window.is_layer_completed(layer.name):
             raise ImageryError("The layer is not finished", where=where, fix="Materialize the cell")
         steps = _steps(data, laid, where)
-        serialized = [()] * len(laid)
+        items = [()] * len(laid)
         for step, group in zip(steps, groups, strict=True):
-            items[step] = tuple(_item(d) for d in group)
-            serialized[step] = tuple(group)
+            items[step] = tuple(group)
         _fill(values, steps, window, layer, where)
-    return StoredMosaics(values, laid, tuple(items), tuple(serialized))
+    return StoredMosaics(values, laid, tuple(items))
 
 
 def _steps(data: WindowLayerData, laid: Sequence[Period], where: str) -> list[int]:
@@ -188,14 +169,3 @@ def _fill(
                 fix=_FIX,
             )
         values[step] = pixels
-
-
-def _item(serialized: dict[str, Any]) -> StoredItem:
-    times = serialized["geometry"]["time_range"]
-    return StoredItem(
-        str(serialized["name"]),
-        None
-        if times is None
-        else (dt.datetime.fromisoformat(times[0]), dt.datetime.fromisoformat(times[1])),
-        bool(serialized.get("simulated", False)),
-    )
