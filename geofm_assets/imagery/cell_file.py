@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.imagery.bands import LAYERS, LayerSpec
 from geofm_assets.imagery.packed_header import (
@@ -30,9 +31,9 @@ from geofm_assets.imagery.packed_header import (
     read_header,
     require_checksum,
     row_checksum,
-    small_tensors,
     tensor_digest,
 )
+
 
 @dataclass(frozen=True)
 class LayerMosaics:
@@ -176,34 +177,29 @@ def open_cell_file(path: Path, verify: bool = False) -> CellFile:
     """
     where = str(path)
     try:
-        size = path.stat().st_size
         with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
             length = header_length(stream.read(LENGTH_BYTES), where, size)
             header = read_header(stream.read(length), where, size)
+            tensors = {name: _mapped(stream, header.tensors[name]) for name in header.tensors}
     except FileNotFoundError as error:
         raise missing(where) from error
-
-    def mapped(tensor: Tensor) -> np.ndarray:
-        if tensor.begin == tensor.end:
-            return np.zeros(tensor.shape, tensor.dtype)
-        return np.memmap(path, tensor.dtype, "r", tensor.begin, tensor.shape)
-
     layers = {}
-    with path.open("rb") as stream:
-
-        def read(tensor: Tensor) -> np.ndarray:
-            stream.seek(tensor.begin)
-            return tensor.of(stream.read(tensor.end - tensor.begin))
-
-        for name, said in header.meta["layers"].items():
-            values = mapped(header.tensors[f"{name}/values"])
-            if verify:
-                header.require_digest(f"{name}/values", values, where)
-            small = small_tensors(header, name, read, where)
-            layers[name] = LayerMosaics(
-                values, **small, items=said["items"], groups=said["groups"]
-            )
+    for name, said in header.meta["layers"].items():
+        values = tensors[f"{name}/values"]
+        if verify:
+            header.require_digest(f"{name}/values", values, where)
+        small = {part: np.array(tensors[f"{name}/{part}"]) for part in PARTS if part != "values"}
+        for part, array in small.items():
+            header.require_digest(f"{name}/{part}", array, where)
+        layers[name] = LayerMosaics(values, **small, items=said["items"], groups=said["groups"])
     return CellFile(path, header.meta, layers)
+
+
+def _mapped(stream: BinaryIO, tensor: Tensor) -> np.ndarray:
+    if tensor.begin == tensor.end:  # nothing cannot be mapped
+        return np.zeros(tensor.shape, tensor.dtype)
+    return np.memmap(stream, tensor.dtype, "r", tensor.begin, tensor.shape)
 
 
 def _said(spec: LayerSpec, mosaics: LayerMosaics) -> dict[str, Any]:
