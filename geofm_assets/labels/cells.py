@@ -5,6 +5,7 @@ import h3.api.numpy_int as h3_int
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from h3ronpy.vector import coordinates_to_cells
 
 H3_SOURCE_RESOLUTION = 3
 """Resolution of WorldCereal's `h3_l3_cell` column (cells of about 12,400 km2 on average)."""
@@ -20,11 +21,9 @@ def cell_ids(lon: np.ndarray, lat: np.ndarray, resolution: int) -> np.ndarray:
     """
     cells = np.zeros(len(lon), dtype=np.uint64)
     good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90) & (np.abs(lon) <= 180)
-    to_cell = h3_int.latlng_to_cell
-    pairs = zip(lat[good].tolist(), lon[good].tolist(), strict=True)
-    cells[good] = np.fromiter(
-        (to_cell(y, x, resolution) for y, x in pairs), np.uint64, int(good.sum())
-    )
+    if good.all():
+        return np.asarray(coordinates_to_cells(lat, lon, resolution), dtype=np.uint64)
+    cells[good] = np.asarray(coordinates_to_cells(lat[good], lon[good], resolution))
     return cells
 
 

@@ -9,6 +9,7 @@ import shapely
 from geofm_assets.labels import refusals as why
 from geofm_assets.labels.refusals import Refusals
 from geofm_assets.labels.schema import POINT_RULES
+from geofm_assets.labels.wkb import LEFT_TO_GEOS, PLAIN_POLYGON, plain_points
 
 _POINT, _POLYGON, _MULTIPOLYGON = 0, 3, 6  # shapely.GeometryType
 _MAX_WIDTH_DEG = 180.0
@@ -49,10 +50,29 @@ def locate(wkb: pa.Array, refusals: Refusals) -> Located:
         wkb: binary, plain or as an extension type; WKB or EWKB in degrees, n values.
         refusals: of this batch; added to.
     """
-    size = len(wkb)
     if isinstance(wkb, pa.ExtensionArray):  # geoarrow.wkb
         wkb = wkb.storage
-    wkb = wkb.cast(pa.large_binary())
+    if not (pa.types.is_binary(wkb.type) or pa.types.is_large_binary(wkb.type)):
+        wkb = wkb.cast(pa.large_binary())
+    lon, lat, kind = plain_points(wkb)
+    rule = np.where(kind == PLAIN_POLYGON, _RULE_CENTROID, _RULE_POINT).astype(np.int8)
+    left = np.flatnonzero((kind == LEFT_TO_GEOS) & ~refusals.refused)
+    if len(left):
+        apart = Refusals(len(left))
+        located = locate_with_geos(wkb.take(pa.array(left)), apart)
+        lon[left], lat[left], rule[left] = located.lon, located.lat, located.rule
+        refusals.merge(apart, left)
+    return Located(lon, lat, rule)
+
+
+def locate_with_geos(wkb: pa.Array, refusals: Refusals) -> Located:
+    """`locate` for whatever `labels.wkb` leaves, geometry by geometry.
+
+    Args:
+        wkb: binary, n values.
+        refusals: of these geometries; added to.
+    """
+    size = len(wkb)
     missing = np.asarray(wkb.is_null())
     geometries = shapely.from_wkb(wkb.to_numpy(zero_copy_only=False), on_invalid="ignore")
     kinds = shapely.get_type_id(geometries)

@@ -52,6 +52,17 @@ class Refusals:
             self._why[index] = (reason, detail if isinstance(detail, str) else detail(index))
         self.refused |= new
 
+    def merge(self, part: "Refusals", rows: np.ndarray) -> None:
+        """Take over the refusals of some rows, none of them refused before.
+
+        Args:
+            part: refusals of those rows alone.
+            rows: their numbers here, shape (n,).
+        """
+        for index, why in part._why.items():
+            self._why[int(rows[index])] = why
+        self.refused[rows] |= part.refused
+
     def to_table(
         self,
         batch: pa.RecordBatch,
