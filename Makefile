@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STORE ?= store
 
-.PHONY: help install demo ui test lint clean
+.PHONY: help install demo ui test lint bench bench-full clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,12 @@ lint: install  ## Lint, types and layers only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: install  ## Benchmarks against named peers at small sizes, minutes (benchmarks/README.md)
+	$(BIN)/python -m benchmarks --size small
+
+bench-full: install  ## The same at the size of the world: an hour or more, 40 GB of disk
+	$(BIN)/python -m benchmarks --size full
 
 clean:  ## Remove the virtual environment and caches (the store is kept)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
