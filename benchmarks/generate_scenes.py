@@ -115,9 +115,7 @@ def generate(
     months = list(itertools.pairwise(MONTHS))
     jobs = list(itertools.product(sites, months))
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(
-            lambda job: _write_month(world.scenes, job[0], *job[1], clouds, seed), jobs
-        )
+        found = pool.map(lambda job: _write_month(world.scenes, job[0], job[1], clouds, seed), jobs)
         entries = [entry for month in found for entry in month]
     part = world.scenes / ".items.json.part"
     part.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
