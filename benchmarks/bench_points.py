@@ -106,9 +106,11 @@ def store_of(place: Workplace, rows: int) -> Path:
 def make_store(place: Workplace, rows: int, repeat: int) -> Side:
     """Our side on a mirror of so many rows, into a store that later benchmarks start from."""
     mirror, store = place.mirror(rows), store_of(place, rows)
-    if not (store / "reference/raw").exists():
+    fetched = store.parent / "fetched"
+    if not fetched.exists():
         place.require(rows * _STORE_BYTES_A_ROW, f"the store of {rows:,} points")
         run_side("sides", "prepare_points", {"store": str(store), "mirror": str(mirror)})
+        fetched.touch()
     done = store.parent / "points.json"
     if done.exists():  # measured in this run already
         return Side(**json.loads(done.read_text("utf-8")))

@@ -79,16 +79,19 @@ def fetch(store: Store, mirror: Path) -> list[str]:
     return ids
 
 
-def make_points(store: Store, of: TrainingTask, ids: Iterable[str], force: bool) -> int:
-    """Reference points and candidates of collections; how many rows were read."""
+def listed(store: Store) -> dict[str, int]:
+    """Rows of each listed collection, by id, sorted."""
+    table = store.read_table(WORLDCEREAL.collections_key, ["collection_id", "feature_count"])
+    return dict(sorted(zip(*(column.to_pylist() for column in table.columns), strict=True)))
+
+
+def make_points(store: Store, of: TrainingTask, ids: Iterable[str], force: bool) -> None:
+    """Reference points and candidates of collections."""
     sampling = of.imagery.sampling
     points, candidates = ReferencePointsStage(sampling.source), CandidatesStage(sampling)
-    rows = 0
     for collection in ids:
-        outcome = _checked(points.make(store, collection, force), collection)
-        rows += int(outcome.metadata.get("rows_read", 0))
+        _checked(points.make(store, collection, force), collection)
         _checked(candidates.make(store, collection, force), collection)
-    return rows
 
 
 def make_plan(store: Store, of: TrainingTask) -> str:

@@ -24,13 +24,13 @@ def prepare_points(arguments: Arguments) -> Side:
 def points(arguments: Arguments) -> Side:
     """All collections' files to the plan's sample."""
     store, task = Store(arguments["store"]), ours.task()
-    ids = sorted(p.name for p in store.local_path("reference/raw").iterdir())
+    ids = ours.listed(store)
     with measured() as taken:
-        rows = ours.make_points(store, task, ids, force=True)
+        ours.make_points(store, task, ids, force=True)
         digest = ours.make_plan(store, task)
     sample = ours.sample_table(store, task)
     return done(
-        taken, rows, digest=digest, sampled=sample.num_rows, collections=len(ids),
+        taken, sum(ids.values()), digest=digest, sampled=sample.num_rows, collections=len(ids),
         cells=len(ours.cells(store, task)), most_a_cell=ours.rows_a_cell(sample),
         quarantined=ours.quarantined(store, ids),
     )  # fmt: skip
@@ -39,16 +39,15 @@ def points(arguments: Arguments) -> Side:
 def add_one(arguments: Arguments) -> Side:
     """One more collection into a store whose plan is made; the added one is listed and fetched."""
     store, task, mirror = Store(arguments["store"]), ours.task(), Path(arguments["mirror"])
-    ids = sorted(p.name for p in store.local_path("reference/raw").iterdir())
+    ids = ours.listed(store)
     ours.make_points(store, task, ids, force=False)
     ours.make_plan(store, task)
     record = add_collection(mirror, int(arguments["rows"]))
-    fetched = ours.fetch(store, mirror)
-    new = [one for one in fetched if one not in ids]
+    new = [one for one in ours.fetch(store, mirror) if one not in ids]
     with measured() as taken:
-        rows = ours.make_points(store, task, new, force=False)
+        ours.make_points(store, task, new, force=False)
         digest = ours.make_plan(store, task)
-    return done(taken, rows, digest=digest, added=str(record["collectionId"]))
+    return done(taken, int(arguments["rows"]), digest=digest, added=str(record["collectionId"]))
 
 
 def cell_points(arguments: Arguments) -> Side:
