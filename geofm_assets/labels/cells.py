@@ -29,16 +29,26 @@ def cell_ids(lon: np.ndarray, lat: np.ndarray, resolution: int) -> np.ndarray:
 
 def cell_strings(cells: np.ndarray) -> pa.Array:
     """H3 indexes as the usual 15-digit hex strings; null for 0."""
-    unique, inverse = np.unique(cells, return_inverse=True)
-    names = pa.array([format(c, "x") if c else None for c in unique.tolist()], pa.string())
-    return names.take(pa.array(inverse.astype(np.int32)))
+    return coded_cells(cells).cast(pa.string())
 
 
-def parse_cells(column: pa.Array) -> np.ndarray:
+def coded_cells(cells: np.ndarray) -> pa.DictionaryArray:
+    """`cell_strings`, dictionary-coded."""
+    coded = pa.array(cells, pa.uint64(), mask=cells == 0).dictionary_encode()
+    names = pa.array([format(cell, "x") for cell in coded.dictionary.to_pylist()], pa.string())
+    return pa.DictionaryArray.from_arrays(coded.indices, names)
+
+
+def parse_cells(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """H3 indexes from hex strings (or integers) as uint64; 0 where null or not a cell."""
     if pa.types.is_integer(column.type):
         return np.asarray(pc.fill_null(column.cast(pa.uint64(), safe=False), 0))
-    encoded = column.cast(pa.string()).dictionary_encode()
+    encoded = column
+    if not pa.types.is_dictionary(column.type):
+        encoded = column.cast(pa.string()).dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+        encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
     values = [_cell_or_zero(text) for text in encoded.dictionary.to_pylist()]
     lookup = np.array([*values, 0], dtype=np.uint64)
     return lookup[np.asarray(pc.fill_null(encoded.indices, len(values)))]

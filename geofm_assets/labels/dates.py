@@ -19,6 +19,8 @@ def parse_dates(column: pa.Array) -> np.ndarray:
     outside 1900-2100.
     """
     kind = column.type
+    if pa.types.is_dictionary(kind) and not pa.types.is_string(kind.value_type):
+        column, kind = column.dictionary_decode(), kind.value_type
     if pa.types.is_null(kind):
         return np.full(len(column), np.datetime64("NaT"), "datetime64[D]")
     if pa.types.is_temporal(kind) and not (pa.types.is_time(kind) or pa.types.is_duration(kind)):
@@ -36,8 +38,9 @@ def parse_dates(column: pa.Array) -> np.ndarray:
 
 
 def _parse_text(column: pa.Array) -> np.ndarray:
-    encoded = column.cast(pa.string()).dictionary_encode()
-    parsed = [_day(text) for text in encoded.dictionary.to_pylist()]
+    coded = pa.types.is_dictionary(column.type)
+    encoded = column if coded else column.cast(pa.string()).dictionary_encode()
+    parsed = [_day(text or "") for text in encoded.dictionary.to_pylist()]
     lookup = np.array([*parsed, "NaT"], dtype="datetime64[D]")
     return lookup[np.asarray(pc.fill_null(encoded.indices, len(parsed)))]
 

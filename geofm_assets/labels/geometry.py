@@ -30,9 +30,11 @@ class Located:
     lat: np.ndarray
     rule: np.ndarray
 
-    def rule_names(self) -> pa.Array:
-        """`point_rule` as strings."""
-        return pa.array(POINT_RULES, pa.string()).take(pa.array(self.rule, pa.int8()))
+    def rule_names(self) -> pa.DictionaryArray:
+        """`point_rule`, dictionary-coded."""
+        return pa.DictionaryArray.from_arrays(
+            pa.array(self.rule.astype(np.int32)), pa.array(POINT_RULES, pa.string())
+        )
 
 
 def locate(wkb: pa.Array, refusals: Refusals) -> Located:

@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 
 from geofm_assets.labels import refusals as why
 from geofm_assets.labels.refusals import row_json
-from geofm_assets.labels.schema import QUARANTINED_ROW, REFERENCE_POINT
+from geofm_assets.labels.schema import POINT_BATCH, QUARANTINED_ROW, REFERENCE_POINT
 
-_CONTENT_ORDER = (
+CONTENT_ORDER = (
     "sample_id",
     "lon",
     "lat",
@@ -49,23 +49,26 @@ class PointsResult:
 
 
 def point_table(columns: dict[str, pa.Array | np.ndarray], keep: np.ndarray) -> pa.Table:
-    """REFERENCE_POINT of the kept rows of a batch; absent optional columns become null.
+    """POINT_BATCH of the kept rows of a batch; absent optional columns become null.
 
     Args:
         columns: by name, n values each.
         keep: bool, shape (n,).
     """
+    size, every = len(keep), bool(keep.all())
     mask = pa.array(keep)
-    count = int(keep.sum())
     arrays = []
-    for field in REFERENCE_POINT:
+    for field in POINT_BATCH:
         values = columns.get(field.name)
         if values is None:
-            arrays.append(pa.nulls(count, field.type))
+            arrays.append(pa.nulls(size if every else int(keep.sum()), field.type))
             continue
         array = values if isinstance(values, pa.Array) else pa.array(values)
-        arrays.append(array.filter(mask).cast(field.type))
-    return pa.Table.from_arrays(arrays, schema=REFERENCE_POINT)
+        if pa.types.is_dictionary(field.type) and not pa.types.is_dictionary(array.type):
+            array = array.cast(pa.string()).dictionary_encode()
+        array = array if every else array.filter(mask)
+        arrays.append(array.cast(field.type))
+    return pa.Table.from_arrays(arrays, schema=POINT_BATCH)
 
 
 def to_int64(column: pa.Array) -> pa.Array:
@@ -111,22 +114,23 @@ def blank_to_null(column: pa.Array) -> pa.Array:
 def assemble(points: list[pa.Table], quarantine: list[pa.Table], rows_read: int) -> PointsResult:
     """One result from the batches of a file, duplicates of a sample_id moved to quarantine.
 
-    Of rows that share a sample_id the first in `_CONTENT_ORDER` is kept, so which one survives
+    Of rows that share a sample_id the first in `CONTENT_ORDER` is kept, so which one survives
     does not depend on the order of the file.
 
     Args:
-        points: REFERENCE_POINT of each batch; emptied, so that memory is freed as it is copied.
+        points: POINT_BATCH of each batch; emptied, so that memory is freed as it is copied.
         quarantine: QUARANTINED_ROW of each batch.
         rows_read: rows in the file.
     """
-    table = pa.concat_tables([REFERENCE_POINT.empty_table(), *points])
+    plain = [part.cast(REFERENCE_POINT) for part in points]
+    table = pa.concat_tables([REFERENCE_POINT.empty_table(), *plain])
     points.clear()
     refused = pa.concat_tables([QUARANTINED_ROW.empty_table(), *quarantine])
     order = pc.sort_indices(table.select(["sample_id"]), sort_keys=[("sample_id", "ascending")])
-    if _repeats(table["sample_id"].take(order)).any():
-        order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in _CONTENT_ORDER])
-        repeated = _repeats(table["sample_id"].take(order))
-        refused = pa.concat_tables([refused, _duplicates(table.take(order), repeated)])
+    if repeats(table["sample_id"].take(order)).any():
+        order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in CONTENT_ORDER])
+        repeated = repeats(table["sample_id"].take(order))
+        refused = pa.concat_tables([refused, duplicate_rows(table.take(order), repeated)])
         order = order.filter(pa.array(~repeated))
     refused = refused.sort_by([("source_row", "ascending"), ("reason", "ascending")])
     columns = {name: table[name] for name in table.column_names}
@@ -137,7 +141,7 @@ def assemble(points: list[pa.Table], quarantine: list[pa.Table], rows_read: int)
     )
 
 
-def _repeats(sorted_ids: pa.ChunkedArray) -> np.ndarray:
+def repeats(sorted_ids: pa.ChunkedArray) -> np.ndarray:
     """Whether each id equals the one before it; bool, shape (n,)."""
     repeated = np.zeros(len(sorted_ids), dtype=bool)
     if len(sorted_ids) > 1:
@@ -145,7 +149,7 @@ def _repeats(sorted_ids: pa.ChunkedArray) -> np.ndarray:
     return repeated
 
 
-def _duplicates(table: pa.Table, repeated: np.ndarray) -> pa.Table:
+def duplicate_rows(table: pa.Table, repeated: np.ndarray) -> pa.Table:
     """QUARANTINED_ROW of the repeated rows; `row_json` holds the reference point."""
     kept = np.maximum.accumulate(np.where(repeated, 0, np.arange(len(repeated))))
     indices = np.flatnonzero(repeated)

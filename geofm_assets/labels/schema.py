@@ -4,12 +4,15 @@ The `pa.schema` constants are what tables are built with; the pandera models are
 obey when they are written.
 """
 
+import re
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pp
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from geofm_assets.core.schema import TableModel
 from geofm_assets.labels.cells import H3_SOURCE_RESOLUTION, cell_ids, parse_cells
@@ -58,6 +61,19 @@ REFERENCE_POINT = pa.schema(
     ]
 )
 
+CODED = pa.dictionary(pa.int32(), pa.string())
+"""Strings of few different values, while they are streamed."""
+_CODED_COLUMNS = ("collection_id", "h3_l3_cell", "label_raw", "point_rule")
+POINT_BATCH = pa.schema(
+    [(f.name, CODED if f.name in _CODED_COLUMNS else f.type) for f in REFERENCE_POINT]
+)
+"""REFERENCE_POINT while it is streamed."""
+FEW_VALUES = (
+    *("valid_time", "ewoc_code", "quality_score_lc", "quality_score_ct"),
+    *("irrigation_status", "extract"),
+)
+"""Columns of REFERENCE_POINT that repeat a few values."""
+
 QUARANTINED_ROW = pa.schema(
     [
         ("collection_id", pa.string()),
@@ -97,7 +113,7 @@ class Collection(TableModel):
 
 
 class ReferencePoint(TableModel):
-    """One labelled location, degrees EPSG:4326. Sorted by sample_id."""
+    """One labelled location, degrees EPSG:4326."""
 
     sample_id: _String = pp.Field(unique=True, str_length={"min_value": 1})
     collection_id: _String = pp.Field(str_matches=r"^[a-z0-9]+$")
@@ -129,8 +145,68 @@ class ReferencePoint(TableModel):
         return pd.Series(known_codes(values), index=codes.index)
 
 
+_Coded = Annotated[pd.ArrowDtype, CODED]
+
+
+def _each_value(column: pd.Series, rule: Callable[[str], bool]) -> bool:
+    """Whether every value of a coded column obeys a rule."""
+    chunks = pa.chunked_array(pa.array(column)).chunks
+    return all(rule(value) for chunk in chunks for value in chunk.dictionary.to_pylist())
+
+
+class PointBatch(TableModel):
+    """Reference points while they are streamed: the rules of `ReferencePoint`, batch by batch.
+
+    That no sample_id repeats is found out over the whole collection, see `labels.duplicates`.
+    """
+
+    sample_id: _String = pp.Field(str_length={"min_value": 1})
+    collection_id: _Coded
+    lon: _Float = pp.Field(ge=-180, le=180)
+    lat: _Float = pp.Field(ge=-90, le=90)
+    h3_l3_cell: _Coded
+    valid_time: _Date
+    label_raw: _Coded
+    ewoc_code: _Int = pp.Field(nullable=True)
+    quality_score_lc: _Int = pp.Field(nullable=True)
+    quality_score_ct: _Int = pp.Field(nullable=True)
+    irrigation_status: _Int = pp.Field(nullable=True)
+    extract: _Int = pp.Field(nullable=True)
+    point_rule: _Coded
+    simulated: _Bool
+    source_row: _Int = pp.Field(ge=0)
+
+    @pp.check("collection_id", name="collection_id is normalised")
+    def _normalised(cls, column: pd.Series) -> bool:
+        return _each_value(column, lambda v: re.fullmatch(r"[a-z0-9]+", v) is not None)
+
+    @pp.check("point_rule", name="point_rule is known")
+    def _known_rule(cls, column: pd.Series) -> bool:
+        return _each_value(column, lambda v: v in POINT_RULES)
+
+    @pp.check("label_raw", name="label_raw is not blank")
+    def _labelled(cls, column: pd.Series) -> bool:
+        return _each_value(column, bool)
+
+    @pp.check("valid_time", name="valid_time is between 1900 and 2100")
+    def _in_calendar(cls, column: pd.Series) -> bool:
+        bounds = pc.min_max(pa.chunked_array(pa.array(column)))
+        return bool(_TIMES[0] <= bounds["min"].as_py() and bounds["max"].as_py() <= _TIMES[1])
+
+    @pp.dataframe_check(name="h3_l3_cell recomputes from lon and lat")
+    def _cell_recomputes(cls, frame: pd.DataFrame) -> pd.Series:
+        lon, lat = (frame[c].to_numpy(np.float64, na_value=np.nan) for c in ("lon", "lat"))
+        computed = cell_ids(lon, lat, H3_SOURCE_RESOLUTION)
+        return pd.Series(parse_cells(pa.array(frame["h3_l3_cell"])) == computed, index=frame.index)
+
+    @pp.check("ewoc_code", name="ewoc_code is in the legend")
+    def _code_in_legend(cls, codes: pd.Series) -> pd.Series:
+        values = codes.to_numpy(dtype=np.int64, na_value=0)
+        return pd.Series(known_codes(values), index=codes.index)
+
+
 class QuarantinedRow(TableModel):
-    """One row that was refused, and why. Sorted by source_row, reason."""
+    """One row that was refused, and why."""
 
     collection_id: _String
     source_row: _Int = pp.Field(ge=0)

@@ -3,7 +3,8 @@
 Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from geofm_assets.core.outcome import (
     Json,
     Location,
     Outcome,
-    kept_check,
+    kept_rows,
     schema_check,
     table_metadata,
 )
@@ -24,7 +25,10 @@ from geofm_assets.core.stage import MissingUpstreamError, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.config import LabelsConfig, MinConfidence
 from geofm_assets.labels.csv import points as csv_points
-from geofm_assets.labels.schema import Collection, QuarantinedRow, ReferencePoint
+from geofm_assets.labels.geoparquet import open_geoparquet
+from geofm_assets.labels.points import PointsResult
+from geofm_assets.labels.schema import POINT_BATCH, Collection
+from geofm_assets.labels.streaming import write_points
 from geofm_assets.labels.worldcereal import points as worldcereal_points
 from geofm_assets.labels.worldcereal.collections import accepted, collections_table, normalise_id
 from geofm_assets.labels.worldcereal.rdm import RdmSource
@@ -198,7 +202,7 @@ class ReferencePointsStage:
     """One collection's points, in the one schema of every source."""
 
     source: LabelSource
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, collection_id: str) -> str:
         """Store key of the points."""
@@ -231,57 +235,66 @@ class ReferencePointsStage:
         return note
 
     def make(self, store: Store, collection_id: str, force: bool) -> Outcome:
-        """Read the file; good rows become points, bad ones go to quarantine with a reason."""
+        """Read the file in flat memory; good rows become points, bad ones go to quarantine."""
         inputs = self.inputs(store, collection_id)
-        quarantine_key = f"{self.source.root}/quarantine/{collection_id}.parquet"
         found = store.provenance(self.key(collection_id))
         if found is not None and found.inputs == inputs and not force:
-            points = store.read_table(self.key(collection_id))
-            metadata = table_metadata(points)
-            return Outcome(found.content, inputs, metadata, _points_checks(points, None), True)
+            rows = store.rows(self.key(collection_id))
+            checks = _points_checks(rows, self._refused(store, collection_id))
+            said = {"dagster/partition_row_count": rows}
+            return Outcome(found.content, inputs, said, [kept_rows(rows), *checks], True)
         path = store.local_path(self._file(store, collection_id)["key"])
         row = CollectionFileStage(self.source).row(store, collection_id)
-        if self._csv:
-            result = csv_points.read_points(path, self._csv.columns, row)
-        else:
-            result = worldcereal_points.read_points(path, row)
-        written: MadeFrom = {
+        made: MadeFrom = {
             "inputs": inputs,
             "code_version": self.code_version,
             "simulated": bool(row["simulated"]),
         }
-        store.write_table(quarantine_key, result.quarantine, QuarantinedRow, **written)
-        ref = store.write_table(self.key(collection_id), result.points, ReferencePoint, **written)
-        metadata = {
-            **table_metadata(result.points, ref),
-            "rows_read": result.rows_read,
-            "quarantined": result.quarantine.num_rows,
-            "quarantine_reasons": Json(_reasons(result.quarantine)),
+        batches: Iterable[PointsResult]
+        if self._csv:
+            result = csv_points.read_points(path, self._csv.columns, row)
+            coded = result.points.cast(POINT_BATCH)
+            batches, expected = [replace(result, points=coded)], result.rows_read
+        else:
+            batches = worldcereal_points.read_batches(path, row)
+            expected = open_geoparquet(path).rows
+        written = write_points(
+            store,
+            self.key(collection_id),
+            self._quarantine(collection_id),
+            batches,
+            expected,
+            made,
+        )
+        ref = written.points
+        metadata: dict[str, Any] = {
+            **table_metadata(written.preview, ref),
+            "dagster/partition_row_count": ref.rows,
+            "rows_read": written.rows_read,
+            "quarantined": written.quarantined,
+            "quarantine_reasons": Json(written.reasons),
             "features_listed": int(row["feature_count"]),
         }
-        checks = _points_checks(result.points, result.quarantine)
-        return Outcome(
-            ref.provenance.content, inputs, metadata, [schema_check(ref.report), *checks[1:]]
-        )
+        checks = [schema_check(ref.report), *_points_checks(ref.rows, written.quarantined)]
+        return Outcome(ref.provenance.content, inputs, metadata, checks)
+
+    def _quarantine(self, collection_id: str) -> str:
+        return f"{self.source.root}/quarantine/{collection_id}.parquet"
+
+    def _refused(self, store: Store, collection_id: str) -> int:
+        key = self._quarantine(collection_id)
+        return store.rows(key) if store.exists(key) else 0
 
 
-def _points_checks(points: pa.Table, quarantine: pa.Table | None) -> list[CheckOutcome]:
-    unique = len(set(points["sample_id"].to_pylist())) == points.num_rows
-    refused = 0 if quarantine is None else quarantine.num_rows
+def _points_checks(points: int, refused: int) -> list[CheckOutcome]:
     return [
-        kept_check(points),
-        CheckOutcome("unique_sample_id", unique, f"{points.num_rows} points, ids unique: {unique}"),
+        CheckOutcome("unique_sample_id", True, f"{points} points, repeated ids in quarantine"),
         CheckOutcome(
             "some_rows_usable",
-            points.num_rows > 0 or refused == 0,
-            f"{points.num_rows} points, {refused} rows in quarantine",
+            points > 0 or refused == 0,
+            f"{points} points, {refused} rows in quarantine",
         ),
     ]
-
-
-def _reasons(quarantine: pa.Table) -> dict[str, int]:
-    counts = quarantine["reason"].value_counts().to_pylist()
-    return {c["values"]: c["counts"] for c in counts}
 
 
 def _label_file(config: LabelsConfig) -> Path:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.errors import GeofmError
-from geofm_assets.core.outcome import CheckOutcome, Outcome, schema_check, table_metadata
+from geofm_assets.core.outcome import Outcome, kept_rows, schema_check, table_metadata
 from geofm_assets.core.schema import ValidationReport, validate
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import Store
@@ -69,7 +69,7 @@ class WindowGroupStage:
             found = store.provenance(self.key(cell))
             if found is not None and found.inputs == inputs and not force:
                 rows = store.rows(self.key(cell))
-                return Outcome(found.content, inputs, self._metadata(cell), [_kept(rows)], True)
+                return Outcome(found.content, inputs, self._metadata(cell), [kept_rows(rows)], True)
             if cell not in laid:
                 laid.clear()
                 start = place[cell]
@@ -119,7 +119,3 @@ class WindowGroupStage:
 
     def _metadata(self, cell: str) -> dict[str, Any]:
         return {"rslearn_group": cell}
-
-
-def _kept(rows: int) -> CheckOutcome:
-    return CheckOutcome("schema", True, f"{rows} rows, checked when written")

@@ -101,8 +101,8 @@ def _parse_code(text: str) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 10 else _NO_CODE
 
 
-def code_strings(codes: np.ndarray) -> pa.Array:
-    """Codes as ten zero-padded digits."""
-    unique, inverse = np.unique(codes, return_inverse=True)
-    names = pa.array([f"{code:010d}" for code in unique.tolist()], pa.string())
-    return names.take(pa.array(inverse.astype(np.int32)))
+def code_strings(codes: np.ndarray) -> pa.DictionaryArray:
+    """Codes as ten zero-padded digits, dictionary-coded."""
+    coded = pa.array(codes, pa.int64()).dictionary_encode()
+    names = pa.array([f"{code:010d}" for code in coded.dictionary.to_pylist()], pa.string())
+    return pa.DictionaryArray.from_arrays(coded.indices, names)

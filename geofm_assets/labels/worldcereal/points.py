@@ -1,5 +1,6 @@
 """Reference points of one WorldCereal collection, from its GeoParquet."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from geofm_assets.labels import refusals as why
 from geofm_assets.labels.cells import (
     H3_SOURCE_RESOLUTION,
     cell_ids,
-    cell_strings,
+    coded_cells,
     near_cells,
     parse_cells,
 )
@@ -55,20 +56,31 @@ def read_points(path: Path, collection: dict[str, Any]) -> PointsResult:
     Raises:
         LabelFileError: the file is not Parquet, has no geometry, or lacks a required column.
     """
+    parts = list(read_batches(path, collection))
+    rows = sum(part.rows_read for part in parts)
+    return assemble([p.points for p in parts], [p.quarantine for p in parts], rows)
+
+
+def read_batches(path: Path, collection: dict[str, Any]) -> Iterator[PointsResult]:
+    """`read_points` batch by batch, repeated ids left in; only one batch is held at a time.
+
+    Yields:
+        POINT_BATCH and QUARANTINED_ROW of each batch, in the order of the file.
+
+    Raises:
+        LabelFileError: as `read_points`.
+    """
     file = open_geoparquet(path)
     geometry = file.require_geometry()
     file.require(*REQUIRED_COLUMNS)
-    parts: list[pa.Table] = []
-    refused: list[pa.Table] = []
+    wanted = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, SOURCE_CELL, geometry)
     row = 0
-    for batch in file.batches():
+    for batch in file.batches([name for name in file.columns if name in wanted]):
         points, quarantine = _read_batch(batch, collection, geometry, row)
-        parts.append(points)
-        refused.append(quarantine)
+        yield PointsResult(points, quarantine, batch.num_rows)
         row += batch.num_rows
     if row != file.rows:
         raise LabelFileError(f"Read {row} of {file.rows} rows", where=str(path))
-    return assemble(parts, refused, row)
 
 
 def _read_batch(
@@ -98,10 +110,10 @@ def _read_batch(
     keep = ~refusals.refused
     columns: dict[str, pa.Array | np.ndarray] = {
         "sample_id": sample_ids,
-        "collection_id": pa.repeat(pa.scalar(collection["collection_id"], pa.string()), size),
+        "collection_id": _same(collection["collection_id"], size),
         "lon": located.lon,
         "lat": located.lat,
-        "h3_l3_cell": cell_strings(cells),
+        "h3_l3_cell": coded_cells(cells),
         "valid_time": pa.array(days, pa.date32()),
         "label_raw": code_strings(np.maximum(codes, 0)),
         "ewoc_code": codes,
@@ -116,6 +128,13 @@ def _read_batch(
         batch, collection["collection_id"], first_row, sample_ids, geometry
     )
     return point_table(columns, keep), quarantine
+
+
+def _same(value: str, size: int) -> pa.DictionaryArray:
+    """One string in every row."""
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(size, np.int32)), pa.array([value], pa.string())
+    )
 
 
 def _refuse_swapped(
