@@ -1,5 +1,7 @@
 """H3 cells of many points at once."""
 
+import functools
+
 import h3
 import h3.api.numpy_int as h3_int
 import numpy as np
@@ -7,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from h3ronpy.vector import coordinates_to_cells
 
+_POLAR_DEG = 80.0
 H3_SOURCE_RESOLUTION = 3
 """Resolution of WorldCereal's `h3_l3_cell` column (cells of about 12,400 km2 on average)."""
 
@@ -52,6 +55,46 @@ def parse_cells(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     values = [_cell_or_zero(text) for text in encoded.dictionary.to_pylist()]
     lookup = np.array([*values, 0], dtype=np.uint64)
     return lookup[np.asarray(pc.fill_null(encoded.indices, len(values)))]
+
+
+def near_centres(cells: pa.Array | pa.ChunkedArray, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Whether points lie in their cells' circumscribed circles, widened by a tenth; bool (n,).
+
+    Distances are planar in degrees about each cell's middle, which serves up to 80 degrees of
+    latitude; nearer to a pole the cell itself is computed.
+
+    Args:
+        cells: hex strings, dictionary-coded, n values.
+        lon: degrees EPSG:4326, shape (n,).
+        lat: likewise.
+    """
+    coded = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    names = coded.dictionary.to_pylist()
+    circles = np.array([_circle(name) for name in names]).reshape(len(names), 4)
+    middle_lon, middle_lat, shrink, radius = circles[np.asarray(coded.indices)].T
+    east = np.abs(lon - middle_lon)
+    east = np.minimum(east, 360 - east) * shrink
+    north = lat - middle_lat
+    near = east * east + north * north <= radius * radius
+    polar = np.flatnonzero(np.abs(lat) > _POLAR_DEG)
+    if len(polar):
+        stated = parse_cells(coded.take(pa.array(polar)))
+        resolution = h3.get_resolution(names[0])
+        near[polar] = stated == cell_ids(lon[polar], lat[polar], resolution)
+    return near
+
+
+@functools.lru_cache(maxsize=50_000)
+def _circle(cell: str) -> tuple[float, float, float, float]:
+    """Middle (lon, lat), cosine of its latitude and radius in degrees; NaN for what is no cell."""
+    if not h3.is_valid_cell(cell):
+        return (np.nan, np.nan, np.nan, np.nan)
+    lat, lon = h3.cell_to_latlng(cell)
+    shrink = float(np.cos(np.radians(lat)))
+    corners = np.array(h3.cell_to_boundary(cell))
+    east = np.abs(corners[:, 1] - lon)
+    east = np.minimum(east, 360 - east) * shrink
+    return (lon, lat, shrink, 1.1 * float(np.hypot(east, corners[:, 0] - lat).max()))
 
 
 def near_cells(one: np.ndarray, other: np.ndarray, asked: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Dates as label files write them."""
 
 import datetime as dt
+import functools
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,7 @@ def _parse_text(column: pa.Array) -> np.ndarray:
     return lookup[np.asarray(pc.fill_null(encoded.indices, len(parsed)))]
 
 
+@functools.lru_cache(maxsize=100_000)
 def _day(text: str) -> np.datetime64:
     try:
         stamp = dt.datetime.fromisoformat(text.strip())

@@ -138,11 +138,14 @@ def _locate_polygons(
     x, y = shapely.get_x(centroids), shapely.get_y(centroids)
     inside = shapely.contains_xy(polygons, x, y)
     rule[rows] = _RULE_CENTROID
-    for index in np.flatnonzero(~inside).tolist():
-        polygon = shapely.make_valid(polygons[index])
-        point = shapely.point_on_surface(polygon)
-        x[index], y[index] = point.x, point.y
-        rule[rows[index]] = _RULE_REPRESENTATIVE
+    outside = np.flatnonzero(~inside)
+    if len(outside):
+        concave = polygons[outside]
+        broken = ~shapely.is_valid(concave)
+        concave[broken] = shapely.make_valid(concave[broken])
+        points = shapely.point_on_surface(concave)
+        x[outside], y[outside] = shapely.get_x(points), shapely.get_y(points)
+        rule[rows[outside]] = _RULE_REPRESENTATIVE
     lon[rows], lat[rows] = x, y
 
 

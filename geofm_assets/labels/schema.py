@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.schema import TableModel
-from geofm_assets.labels.cells import H3_SOURCE_RESOLUTION, cell_ids, parse_cells
+from geofm_assets.labels.cells import H3_SOURCE_RESOLUTION, cell_ids, near_centres, parse_cells
 from geofm_assets.labels.worldcereal.legend import known_codes
 
 _TIMES = (pd.Timestamp("1900-01-01").date(), pd.Timestamp("2100-12-31").date())
@@ -157,7 +157,9 @@ def _each_value(column: pd.Series, rule: Callable[[str], bool]) -> bool:
 class PointBatch(TableModel):
     """Reference points while they are streamed: the rules of `ReferencePoint`, batch by batch.
 
-    That no sample_id repeats is found out over the whole collection, see `labels.duplicates`.
+    That no sample_id repeats is found out over the whole collection, see `labels.duplicates`. The
+    cell has just been computed from lon and lat; instead of computing it twice, each point is
+    checked to lie in the cell's circumscribed circle. Sampled rows are recomputed in full.
     """
 
     sample_id: _String = pp.Field(str_length={"min_value": 1})
@@ -193,11 +195,11 @@ class PointBatch(TableModel):
         bounds = pc.min_max(pa.chunked_array(pa.array(column)))
         return bool(_TIMES[0] <= bounds["min"].as_py() and bounds["max"].as_py() <= _TIMES[1])
 
-    @pp.dataframe_check(name="h3_l3_cell recomputes from lon and lat")
-    def _cell_recomputes(cls, frame: pd.DataFrame) -> pd.Series:
+    @pp.dataframe_check(name="lon and lat lie in h3_l3_cell's circle")
+    def _near_its_cell(cls, frame: pd.DataFrame) -> pd.Series:
         lon, lat = (frame[c].to_numpy(np.float64, na_value=np.nan) for c in ("lon", "lat"))
-        computed = cell_ids(lon, lat, H3_SOURCE_RESOLUTION)
-        return pd.Series(parse_cells(pa.array(frame["h3_l3_cell"])) == computed, index=frame.index)
+        near = near_centres(pa.array(frame["h3_l3_cell"]), lon, lat)
+        return pd.Series(near, index=frame.index)
 
     @pp.check("ewoc_code", name="ewoc_code is in the legend")
     def _code_in_legend(cls, codes: pd.Series) -> pd.Series:
