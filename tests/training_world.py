@@ -1,15 +1,15 @@
 """Small generated chips and manifests, as the imagery stage would write them."""
 
 import datetime as dt
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from geofm_assets.core.hashing import json_digest
 from geofm_assets.imagery.bands import LAYERS
-from geofm_assets.imagery.chip_files import write_array
+from geofm_assets.imagery.cell_file import LayerMosaics, checksums, write_cell_file
+from geofm_assets.imagery.chips import pack_cell
 from geofm_assets.training.schema import MANIFEST
 
 CELLS = ("831e94fffffffff", "831f8afffffffff")
@@ -27,6 +27,15 @@ def month_periods(first: dt.date, months: int) -> np.ndarray:
     return np.array([edges[:-1], edges[1:]], dtype="<i8").T
 
 
+def mosaics(name: str, values: np.ndarray, periods: np.ndarray) -> LayerMosaics:
+    """A layer of generated pixels; absent months are those without any valid pixel."""
+    spec = LAYERS[name]
+    stored = values.astype(np.dtype(spec.dtype).newbyteorder("<"))
+    times = np.broadcast_to(periods, (len(values), *periods.shape)).astype("<i8")
+    present = (~spec.is_nodata(stored)).any(axis=(2, 3, 4))
+    return LayerMosaics(stored, present, times, times, checksums(stored), [], [[]] * len(values))
+
+
 def write_cell(
     folder: Path,
     cell: str,
@@ -35,40 +44,36 @@ def write_cell(
     periods: np.ndarray,
     *,
     simulated: bool = True,
-) -> None:
-    """Chips of a cell; absent months are those without any valid pixel."""
-    folder.mkdir(parents=True, exist_ok=True)
-    layers = {}
-    for name, array in values.items():
-        spec = LAYERS[name]
-        present = (~spec.is_nodata(array)).any(axis=(2, 3, 4))
-        times = np.broadcast_to(periods, (len(names), *periods.shape)).astype("<i8")
-        parts = {
-            "values": array.astype(np.dtype(spec.dtype).newbyteorder("<")),
-            "present": present,
-            "timestamps": times,
-            "periods": times,
-        }
-        layers[name] = {
-            "bands": list(spec.band_names),
-            "dtype": spec.dtype,
-            "unit": spec.unit,
-            "scale": spec.scale,
-            "nodata": spec.nodata,
-            "axes": ["window", "timestep", "band", "row", "column"],
-            "files": {part: write_array(folder, f"{name}.{part}", a) for part, a in parts.items()},
-        }
-    header = {
-        "format": "geofm-chips",
-        "version": 1,
+    refused: tuple[str, ...] = (),
+) -> str:
+    """Chips of a cell; returns the name of their packed file."""
+    windows = [{"window_name": name} for name in names]
+    layers = {name: mosaics(name, array, periods) for name, array in values.items()}
+    file = write_cell_file(folder, cell, windows, layers, simulated=simulated)
+    pack_cell(folder, file, refused, "inputs")
+    return file
+
+
+def manifest_row(index: int, cell: str, file: str, row: int, **other: Any) -> dict[str, Any]:
+    """A row of the manifest for window `index`, of class index % 2."""
+    return {
+        "window_name": f"w{index:04d}",
+        "sample_id": f"s{index:04d}",
+        "collection_id": "2022simpoint110",
         "h3_cell": cell,
-        "simulated": simulated,
-        "timesteps": "oldest first",
-        "windows": [{"window_name": name} for name in names],
-        "layers": layers,
+        "split": "train",
+        "class_id": index % 2,
+        "class_name": CLASSES[index % 2],
+        "valid_time": dt.date(2022, 6, 1),
+        "lon": 9.0 + 0.01 * index,
+        "lat": 42.0,
+        "chip_file": file,
+        "chip_row": row,
+        "s2_months": 3,
+        "s1_months": 3,
+        "simulated": True,
+        **other,
     }
-    header["content_digest"] = json_digest(header)
-    (folder / "header.json").write_text(json.dumps(header))
 
 
 def make_world(
@@ -80,8 +85,12 @@ def make_world(
     seed: int = 0,
     signal: float = 1.0,
     layers: tuple[str, ...] = ("sentinel2_l2a", "sentinel1"),
+    blank: bool = False,
 ) -> pa.Table:
-    """Chips below `root` and their manifest; near infrared is high in class 0."""
+    """Chips below `root` and their manifest; near infrared is high in class 0.
+
+    If `blank`, no pixel holds data.
+    """
     rng = np.random.default_rng(seed)
     periods = month_periods(dt.date(2022, 5, 1), months)
     rows = []
@@ -99,28 +108,14 @@ def make_world(
             "sentinel2_l2a": np.clip(s2, 1, 10000).astype(np.uint16),
             "sentinel1": s1.astype(np.float32),
         }
+        if blank:
+            values = {name: np.full_like(v, LAYERS[name].nodata) for name, v in values.items()}
         names = [f"w{i:04d}" for i in members]
         chosen = {layer: values[layer] for layer in layers}
-        write_cell(root / f"h3_cell={cell}", cell, names, chosen, periods)
-        for row, index in enumerate(members):
+        file = write_cell(root / f"h3_cell={cell}", cell, names, chosen, periods)
+        for row, index in enumerate(members.tolist()):
             split = ("train", "train", "train", "train", "val", "val", "test", "test")[index % 8]
-            rows.append(
-                {
-                    "window_name": names[row],
-                    "sample_id": f"s{index:04d}",
-                    "collection_id": "2022simpoint110",
-                    "h3_cell": cell,
-                    "split": split,
-                    "class_id": int(classes[row]),
-                    "class_name": CLASSES[int(classes[row])],
-                    "valid_time": dt.date(2022, 6, 1),
-                    "lon": 9.0 + 0.01 * int(index),
-                    "lat": 42.0,
-                    "chip_row": row,
-                    "s2_months": months,
-                    "s1_months": months,
-                    "simulated": True,
-                }
-            )
+            has = {"split": split, "s2_months": months, "s1_months": months}
+            rows.append(manifest_row(index, cell, file, row, **has))
     rows.sort(key=lambda r: str(r["window_name"]))
     return pa.Table.from_pylist(rows, schema=MANIFEST)

@@ -1,6 +1,5 @@
 """What an encoder has to beat: the majority class, and a logistic regression on one pixel."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.imagery.bands import LAYERS
-from geofm_assets.imagery.chips import CellChips
+from geofm_assets.training.chip_rows import ChipRows
 from geofm_assets.training.data import crop_bounds, open_chips
 from geofm_assets.training.predict import prediction_table
 
@@ -63,7 +62,7 @@ def baseline_predictions(
         )
     simulated = bool(pc.any(manifest["simulated"]).as_py())
     shares = np.bincount(targets[train], minlength=len(classes)) / train.sum()
-    pixels = centre_pixels(manifest, open_chips(manifest, chips_root))
+    pixels = centre_pixels(open_chips(manifest, chips_root))
     fitted = fit_logistic(pixels, targets, train, val, seed)
     found = {
         MAJORITY: (
@@ -90,27 +89,31 @@ def baseline_predictions(
     }
 
 
-def centre_pixels(manifest: pa.Table, chips: Mapping[str, CellChips]) -> Matrix:
+def centre_pixels(chips: ChipRows) -> Matrix:
     """Every month and band of the pixel that holds the point; NaN where there is no data.
 
+    Cells are read one after the other, whatever the order of the rows.
+
     Args:
-        manifest: MANIFEST rows.
-        chips: by H3 cell.
+        chips: of the windows.
 
     Returns:
         (windows, features), layers in name order, then months oldest first, then bands.
+
+    Raises:
+        ExperimentError: cells differ in months or bands, or the manifest is older than the chips.
+        ImageryError: the chips are missing or are not what was written.
     """
-    rows = []
-    for cell, row in zip(
-        manifest["h3_cell"].to_pylist(), manifest["chip_row"].to_pylist(), strict=True
-    ):
+    rows: list[Matrix] = [np.empty(0)] * len(chips)
+    for index in chips.by_file():
         features = []
-        for layer, values in sorted(chips[cell].arrays.items()):
+        for layer in sorted(chips.at(index)[0].layers):
+            values = chips.pixels(index, layer)
             at_row, at_column = crop_bounds(values.shape[-1], 1)
-            pixel = np.asarray(values[row, :, :, at_row, at_column])
+            pixel = np.array(values[:, :, at_row, at_column])
             missing = LAYERS[layer].is_nodata(pixel)
             features.append(np.where(missing, np.nan, pixel.astype(np.float64)).reshape(-1))
-        rows.append(np.concatenate(features))
+        rows[index] = np.concatenate(features)
     widths = {len(row) for row in rows}
     if len(widths) > 1:
         raise ExperimentError(

@@ -6,6 +6,7 @@ and is marked in the mask; a band the source never has is filled the same way in
 is listed, so that it says nothing and pretends nothing.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,12 +67,51 @@ def normalize(values: np.ndarray, layer: str) -> np.ndarray:
         ContractError: the array does not have the layer's bands.
     """
     spec = layer_of(layer)
-    missing = spec.is_nodata(_checked(values, spec))
-    normalised = values.astype(np.float32)
-    normalised -= spec.lows[:, None, None]
-    normalised /= spec.spans[:, None, None]
-    normalised[missing] = FILL
+    normalised = np.empty(values.shape, np.float32)
+    normalize_into(normalised, _checked(values, spec), layer, band_axis=values.ndim - 3)
     return normalised
+
+
+def normalize_into(
+    out: np.ndarray, values: np.ndarray, layer: str, band_axis: int
+) -> np.ndarray | None:
+    """Normalise into an array at hand; what `normalize` does, bands on any axis.
+
+    Args:
+        out: float32, shaped as `values`; need not be contiguous.
+        values: stored pixels; not changed.
+        layer: name of the layer.
+        band_axis: axis of the bands, in stored order.
+
+    Returns:
+        Where there was no data, shaped as `values`; None if there was data everywhere.
+    """
+    spec = LAYERS[layer]
+    lows, spans = _factors(layer, band_axis, values.ndim)
+    np.copyto(out, values, casting="unsafe")
+    out -= lows
+    out /= spans
+    if _all_measured(values, spec):
+        return None
+    missing = spec.is_nodata(values)
+    np.copyto(out, np.float32(FILL), where=missing)
+    return missing
+
+
+@functools.lru_cache(maxsize=64)
+def _factors(layer: str, band_axis: int, axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is taken off and divided by, shaped to fit; float32."""
+    spec, shape = LAYERS[layer], [1] * axes
+    shape[band_axis] = len(spec.bands)
+    return spec.lows.reshape(shape), spec.spans.reshape(shape)
+
+
+def _all_measured(values: np.ndarray, spec: LayerSpec) -> bool:
+    """Whether it is plain from the extremes that no pixel is without data.
+
+    Cheaper than a mask. Nodata is below everything measured; NaN makes both extremes NaN.
+    """
+    return bool(values.size and values.min() > spec.nodata and values.max() < np.inf)
 
 
 def model_input(values: np.ndarray, layer: str) -> ModelInput:

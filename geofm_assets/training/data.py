@@ -4,24 +4,30 @@ One materialized size serves every experiment: window size, months and modalitie
 so an experiment never fetches imagery again.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from rslearn.train.model_context import RasterImage
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
+from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
-from geofm_assets.imagery.chips import CellChips, read_chips
-from geofm_assets.imagery.normalize import normalize, valid_pixels
+from geofm_assets.imagery.acquisition import moments
+from geofm_assets.imagery.normalize import normalize_into
+from geofm_assets.training.chip_rows import ChipRows
 from geofm_assets.training.experiments import Experiment
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1)
+Inputs = dict[str, torch.Tensor | RasterImage]
+_DAY = 86_400_000_000  # microseconds
 _ROW_STREAM = 1  # keeps flips apart from the shuffle, which is drawn from the same seed and epoch
 
 
@@ -36,7 +42,7 @@ class Example:
         index: row in the dataset.
     """
 
-    inputs: dict[str, torch.Tensor | RasterImage]
+    inputs: Inputs
     target: int
     index: int
 
@@ -45,7 +51,7 @@ class Example:
 class Batch:
     """Windows together; lists, because months differ between windows."""
 
-    inputs: list[dict[str, torch.Tensor | RasterImage]]
+    inputs: list[Inputs]
     targets: torch.Tensor
     indices: torch.Tensor
 
@@ -59,23 +65,51 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        moved: list[dict[str, torch.Tensor | RasterImage]] = []
-        for inputs in self.inputs:
-            images: dict[str, torch.Tensor | RasterImage] = {}
-            for name, image in inputs.items():
-                assert isinstance(image, RasterImage)
-                images[name] = RasterImage(image.image.to(device), image.timestamps)
-            moved.append(images)
+        moved: list[Inputs] = [
+            {n: RasterImage(i.image.to(device), i.timestamps) for n, i in _images(images).items()}
+            for images in self.inputs
+        ]
         return Batch(moved, self.targets.to(device), self.indices.to(device))
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Gather examples without padding; the encoder aligns months itself."""
+    """Gather examples without padding; the encoder aligns months itself.
+
+    In a loader's worker all images of a batch go into one piece of shared memory: handing over
+    every image by itself costs twice as much as making it.
+    """
+    inputs = [e.inputs for e in examples]
+    if get_worker_info() is not None:
+        inputs = _shared(inputs)
     return Batch(
-        [e.inputs for e in examples],
+        inputs,
         torch.tensor([e.target for e in examples], dtype=torch.int64),
         torch.tensor([e.index for e in examples], dtype=torch.int64),
     )
+
+
+def _shared(inputs: Sequence[Inputs]) -> list[Inputs]:
+    """The same images, copied to one new piece of shared memory."""
+    sizes = [image.image.numel() for images in inputs for image in _images(images).values()]
+    if not sizes:
+        return list(inputs)
+    # what torch's own collate does; there is no public way that spares a copy
+    storage = torch.UntypedStorage._new_shared(sum(sizes) * torch.float32.itemsize)
+    parts = iter(torch.empty(0, dtype=torch.float32).set_(storage).split(sizes))
+
+    def moved(image: torch.Tensor) -> torch.Tensor:
+        return next(parts).view(image.shape).copy_(image)
+
+    return [
+        {n: RasterImage(moved(i.image), i.timestamps) for n, i in _images(images).items()}
+        for images in inputs
+    ]
+
+
+def _images(inputs: Inputs) -> dict[str, RasterImage]:
+    """What rslearn's type of inputs does not promise: they are images."""
+    assert all(isinstance(image, RasterImage) for image in inputs.values())
+    return cast(dict[str, RasterImage], inputs)
 
 
 def crop_bounds(size: int, window: int) -> tuple[slice, slice]:
@@ -107,8 +141,12 @@ def chosen_months(periods: NDArray[np.int64], valid_time: date, timesteps: int) 
         half a month, and at an end of the year of imagery it is shifted inside. If no period
         holds `valid_time`, the one whose middle is nearest stands in.
     """
-    moment = datetime(valid_time.year, valid_time.month, valid_time.day, tzinfo=UTC) - _EPOCH
-    micros = moment // timedelta(microseconds=1)
+    return _months_about(periods, (valid_time - _EPOCH_DAY).days * _DAY, timesteps)
+
+
+def _months_about(periods: NDArray[np.int64], micros: int, timesteps: int) -> slice:
+    if timesteps == len(periods):
+        return slice(0, timesteps)
     holds = np.flatnonzero((periods[:, 0] <= micros) & (micros < periods[:, 1]))
     middle = (periods[:, 0] + periods[:, 1]) // 2
     centre = int(holds[0]) if holds.size else int(np.abs(middle - micros).argmin())
@@ -116,110 +154,119 @@ def chosen_months(periods: NDArray[np.int64], valid_time: date, timesteps: int) 
     return slice(first, first + timesteps)
 
 
+@functools.lru_cache(maxsize=1 << 16)
+def _taken(first: int, last: int) -> tuple[datetime, datetime]:
+    """When a mosaic was taken; windows of a cell share their scenes, so few pairs are new."""
+    return moments((first, last))
+
+
 class WindowDataset(Dataset[Example]):
     """Windows of a manifest as an experiment sees them.
 
+    Construction reads nothing but the manifest. What a window's packed file lacks is an error when
+    the window is first asked for.
+
     Args:
         manifest: MANIFEST rows; the dataset keeps their order.
-        chips: chips by H3 cell, as `open_chips` gives them.
+        chips: pixels of the same rows, as `open_chips` gives them.
         experiment: what to cut.
         augment: mirror windows asked for by (epoch, row) at random, drawn from seed, epoch and row.
         seed: of the flips.
-
-    Raises:
-        ExperimentError: the chips have fewer months or pixels than the experiment reads.
     """
 
     def __init__(
         self,
         manifest: pa.Table,
-        chips: Mapping[str, CellChips],
+        chips: ChipRows,
         experiment: Experiment,
         *,
         augment: bool = False,
         seed: int = 0,
     ) -> None:
+        if manifest.num_rows != len(chips):
+            raise ExperimentError(
+                f"The manifest has {manifest.num_rows} windows, the chips were opened for "
+                f"{len(chips)}",
+                where=experiment.name,
+                fix="Open the chips with the same manifest",
+            )
         self.chips, self.experiment = chips, experiment
         self.augment, self.seed = augment, seed
-        self.cells: list[str] = manifest["h3_cell"].to_pylist()
-        self.chip_rows: list[int] = manifest["chip_row"].to_pylist()
-        self.targets: list[int] = manifest["class_id"].to_pylist()
-        self.valid_times: list[date] = manifest["valid_time"].to_pylist()
-        names = manifest["window_name"].to_pylist()
-        for cell in sorted(set(self.cells)):
-            self._require_enough(cell)
-        for cell, row, name in zip(self.cells, self.chip_rows, names, strict=True):
-            if chips[cell].window_names[row] != name:
-                raise ExperimentError(
-                    f"Chip row {row} holds window {chips[cell].window_names[row]!r}",
-                    where=f"cell {cell}, window {name}",
-                    fix="Make the split manifest again: it is older than the chips",
-                )
-
-    def _require_enough(self, cell: str) -> None:
-        for layer in self.experiment.layers:
-            if layer not in self.chips[cell].arrays:
-                raise ExperimentError(
-                    f"The chips lack {layer}", where=f"cell {cell}, {self.experiment.name}"
-                )
-            _, months, _, height, width = self.chips[cell].arrays[layer].shape
-            if (
-                months < self.experiment.timesteps
-                or min(height, width) < self.experiment.window_size
-            ):
-                raise ExperimentError(
-                    f"The chips have {months} months of {height} x {width} pixels, too few",
-                    where=f"cell {cell}, {layer}, {self.experiment.name}",
-                    fix="Materialize larger windows or more months, or choose another experiment",
-                )
+        self.targets = manifest["class_id"].to_numpy().astype(np.int64)
+        days = manifest["valid_time"].combine_chunks().cast(pa.int32()).to_numpy()
+        self._micros = days.astype(np.int64) * _DAY
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return len(self.targets)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Example:
-        """A window by its row, as it is; or by (epoch, row), mirrored if the dataset augments."""
+        """A window by its row, as it is; or by (epoch, row), mirrored if the dataset augments.
+
+        Raises:
+            ExperimentError: the manifest is older than the chips, or they have fewer months or
+                pixels than the experiment reads.
+            ImageryError: the chips are missing or are not what was written.
+            SourceUnavailableError: the bucket that holds them does not answer.
+        """
         epoch, index = key if isinstance(key, tuple) else (None, key)
-        flips = [False, False]
+        flips = (False, False)
         if self.augment and epoch is not None:
-            generator = np.random.default_rng([self.seed, epoch, _ROW_STREAM, index])
-            flips = [bool(f) for f in generator.integers(0, 2, 2)]
-        inputs: dict[str, torch.Tensor | RasterImage] = {}
+            drawn = np.random.default_rng([self.seed, epoch, _ROW_STREAM, index]).integers(0, 2, 2)
+            flips = (bool(drawn[0]), bool(drawn[1]))
+        inputs: Inputs = {}
         for layer in self.experiment.layers:
             image = self._image(layer, index, flips)
             if image is not None:
                 inputs[layer] = image
-        return Example(inputs, self.targets[index], index)
+        return Example(inputs, int(self.targets[index]), index)
 
-    def _image(self, layer: str, index: int, flips: list[bool]) -> RasterImage | None:
+    def _image(self, layer: str, index: int, flips: tuple[bool, bool]) -> RasterImage | None:
         """One layer of a window, or None if no chosen month has a valid pixel in the crop."""
-        chips, row = self.chips[self.cells[index]], self.chip_rows[index]
-        periods = np.asarray(chips.periods[layer][row])
-        months = chosen_months(periods, self.valid_times[index], self.experiment.timesteps)
-        values = chips.arrays[layer]
-        rows, columns = crop_bounds(values.shape[-1], self.experiment.window_size)
-        crop = np.asarray(values[row, months, :, rows, columns])
-        there = valid_pixels(crop, layer).any(axis=(1, 2, 3))
-        there &= np.asarray(chips.present[layer][row, months])
+        chips, row = self.chips.at(index)
+        if layer not in chips.layers:
+            raise ExperimentError(
+                f"The chips lack {layer}",
+                where=f"{self.chips.where(index)}, {self.experiment.name}",
+            )
+        known, size = chips.layers[layer], self.experiment.window_size
+        _, months, _, height, width = known.shape
+        if months < self.experiment.timesteps or min(height, width) < size:
+            raise ExperimentError(
+                f"The chips have {months} months of {height} x {width} pixels, too few",
+                where=f"{self.chips.where(index)}, {layer}, {self.experiment.name}",
+                fix="Materialize larger windows or more months, or choose another experiment",
+            )
+        chosen = _months_about(
+            known.periods[row], int(self._micros[index]), self.experiment.timesteps
+        )
+        there = known.present[row, chosen]
         if not there.any():
             return None
-        image = normalize(crop[there], layer)  # a new array: chips are shared and never changed
-        for axis, flip in zip((-2, -1), flips, strict=True):
-            if flip:
-                image = np.flip(image, axis)
-        cthw = torch.from_numpy(np.ascontiguousarray(image.transpose(1, 0, 2, 3)))
-        times = [
-            (_EPOCH + timedelta(microseconds=int(a)), _EPOCH + timedelta(microseconds=int(b)))
-            for a, b in np.asarray(chips.timestamps[layer][row, months])[there]
-        ]
-        return RasterImage(cthw, times)
+        rows, columns = crop_bounds(width, size)
+        crop = self.chips.pixels(index, layer)[chosen, :, rows, columns]
+        times = known.timestamps[row, chosen]
+        if not there.all():
+            crop, times = crop[there], times[there]
+        cthw = crop.transpose(1, 0, 2, 3)
+        image = np.empty(cthw.shape, np.float32)  # new: chips are shared and never changed
+        missing = normalize_into(image, cthw, layer, band_axis=0)
+        if missing is not None and size < width:  # a month may have pixels beyond the crop only
+            there = np.logical_not(missing.all(axis=(0, 2, 3)))
+            if not there.any():
+                return None
+            if not there.all():
+                image, times = np.ascontiguousarray(image[:, there]), times[there]
+        stamps = [_taken(first, last) for first, last in times.tolist()]
+        tensor = torch.from_numpy(image)
+        mirrored = [axis for axis, flip in zip((-2, -1), flips, strict=True) if flip]
+        return RasterImage(torch.flip(tensor, mirrored) if mirrored else tensor, stamps)
 
 
-def open_chips(manifest: pa.Table, chips_root: Path) -> dict[str, CellChips]:
-    """Chips of every cell of a manifest, memory-mapped.
+def open_chips(manifest: pa.Table, chips_root: Path | UPath) -> ChipRows:
+    """Pixels of a manifest's windows; no file is opened yet.
 
     Args:
         manifest: MANIFEST rows.
-        chips_root: folder with `h3_cell=<cell>` folders.
+        chips_root: folder with `h3_cell=<cell>` folders, here or in a bucket.
     """
-    cells = sorted(set(manifest["h3_cell"].to_pylist()))
-    return {cell: read_chips(chips_root / f"h3_cell={cell}") for cell in cells}
+    return ChipRows(manifest, chips_root)

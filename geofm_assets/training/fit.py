@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.hashing import json_digest, table_digest
@@ -54,7 +55,7 @@ class FitResult:
 def fit(
     experiment: Experiment,
     manifest: pa.Table,
-    chips_root: Path,
+    chips_root: Path | UPath,
     classes: tuple[str, ...],
     *,
     label_rule: str,
@@ -87,8 +88,9 @@ def fit(
         progress: told of every epoch.
 
     Raises:
-        ExperimentError: train has fewer than two classes, val is empty, or the chips are not what
-            the manifest says.
+        ExperimentError: train has fewer than two classes, val is empty, or the manifest is older
+            than the chips.
+        ImageryError: the chips are missing or are not what was written.
         WeightsError: the encoder's weights do not fit.
     """
     if simulated is None:
@@ -109,7 +111,7 @@ def fit(
             augment=config.flips,
             seed=config.seed,
         )
-        module = _module(built, np.array(dataset.targets)[rows["train"]], len(classes), config)
+        module = _module(built, dataset.targets[rows["train"]], len(classes), config)
         work = out_dir / WORK_FOLDER
         last = prepare_work(work, run_key)
         resumed = _finished_epochs(last)

@@ -33,8 +33,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         rank, processes = _place()
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
         padded = np.resize(order, len(self) * processes)  # repeats the first rows
-        for row in padded[rank::processes]:
-            yield self.epoch, int(row)
+        for row in padded[rank::processes].tolist():
+            yield self.epoch, row
 
     def __len__(self) -> int:
         return -(-len(self.rows) // _place()[1])
@@ -60,7 +60,9 @@ def loaders(
     """
     order: Any = EpochSampler(train, config.seed)  # torch types batches as lists of int only
     batches = BatchSampler(order, config.batch_size, drop_last=False)
-    shared: dict[str, Any] = {"num_workers": config.num_workers, "collate_fn": collate}
+    workers = config.num_workers
+    shared: dict[str, Any] = {"num_workers": workers, "collate_fn": collate}
+    shared["persistent_workers"] = workers > 0  # they keep what they have opened and verified
     learn = DataLoader(dataset, batch_sampler=batches, **shared)
     check = DataLoader(dataset, sampler=list(val), batch_size=config.batch_size, **shared)
     return learn, check

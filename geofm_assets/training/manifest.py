@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.plots import figure_markdown, new_figure
+from geofm_assets.imagery.bands import SENTINEL1, SENTINEL2
 from geofm_assets.imagery.chips import CellChips
 from geofm_assets.imagery.contract import check_model_input
 from geofm_assets.imagery.normalize import normalize, valid_pixels
@@ -20,7 +22,8 @@ from geofm_assets.sampling.leakage import min_split_distances
 from geofm_assets.training.schema import MANIFEST
 
 SPLITS = ("train", "val", "test")
-_WINDOWS_LOOKED_AT = 8
+_WINDOWS_LOOKED_AT = 4096
+_WINDOWS_OF_A_CELL = 8
 _COLOURS = {"train": "#4477aa", "val": "#ccbb44", "test": "#ee6677"}
 
 
@@ -34,31 +37,38 @@ class ManifestCheck:
     metadata: dict[str, Any]
 
 
-def make_manifest(cells: Iterable[tuple[pa.Table, CellChips]]) -> pa.Table:
-    """One row a window that has chips.
+def cell_manifest(windows: pa.Table, chips: CellChips) -> pa.Table:
+    """MANIFEST rows of one cell: one a window that has chips, sorted by `window_name`.
 
     Args:
-        cells: per H3 cell its WINDOW table and its chips.
+        windows: the cell's WINDOW table.
+        chips: the cell's chips.
 
-    Returns:
-        MANIFEST table sorted by `window_name`.
+    Raises:
+        ImageryError: a chip's window is not in the table.
     """
-    rows: list[dict[str, Any]] = []
-    carried = [n for n in MANIFEST.names if n not in ("chip_row", "s2_months", "s1_months")]
-    for windows, chips in cells:
-        by_name = {row["window_name"]: row for row in windows.to_pylist()}
-        for index, name in enumerate(chips.window_names):
-            months = {layer: int(mask[index].sum()) for layer, mask in chips.present.items()}
-            rows.append(
-                {
-                    **{column: by_name[name][column] for column in carried},
-                    "chip_row": index,
-                    "s2_months": months.get("sentinel2_l2a", 0),
-                    "s1_months": months.get("sentinel1", 0),
-                }
-            )
-    rows.sort(key=lambda row: row["window_name"])
-    return pa.Table.from_pylist(rows, schema=MANIFEST)
+    names, rows = pa.array(chips.window_names, pa.string()), np.array(chips.rows, dtype=np.int64)
+    where = pc.index_in(names, windows["window_name"].combine_chunks())
+    if where.null_count:
+        lost = chips.window_names[where.is_null().to_pylist().index(True)]
+        raise ImageryError(
+            f"Window {lost!r} of the chips is not among the cell's windows",
+            where=str(chips.file.path),
+            fix="Materialize the cell's rasters and chips again",
+        )
+    columns = {"chip_file": pa.array([chips.file_name] * len(rows), pa.string()), "chip_row": rows}
+    for column, layer in (("s2_months", SENTINEL2), ("s1_months", SENTINEL1)):
+        found = chips.file.layers.get(layer)
+        months = np.zeros(len(rows), np.int64) if found is None else found.present[rows].sum(axis=1)
+        columns[column] = pa.array(months, pa.int64())
+    table = windows.take(where)
+    arrays = [columns[n] if n in columns else table[n].combine_chunks() for n in MANIFEST.names]
+    return pa.table(arrays, schema=MANIFEST).sort_by("window_name")
+
+
+def join_manifest(parts: Iterable[pa.Table]) -> pa.Table:
+    """The MANIFEST table of cells, sorted by `window_name`."""
+    return pa.concat_tables([MANIFEST.empty_table(), *parts]).sort_by("window_name")
 
 
 def class_counts(manifest: pa.Table) -> dict[str, dict[str, int]]:
@@ -94,33 +104,55 @@ def check_leakage(manifest: pa.Table, promised_m: float) -> ManifestCheck:
     return ManifestCheck("leakage", not near, text, metadata)
 
 
-def check_model_inputs(cells: Iterable[CellChips]) -> ManifestCheck:
+class ModelInputs:
     """Whether normalised pixels are what an encoder expects, looked at in every cell.
 
-    At most `_WINDOWS_LOOKED_AT` windows of a cell are read, evenly spaced.
+    Of each window looked at, the middle 2 x 2 pixels of every month are kept.
+
+    Args:
+        cells: how many cells there will be; the more, the fewer windows of each are read.
     """
-    looked: dict[str, list[np.ndarray]] = {}
-    valid: dict[str, list[np.ndarray]] = {}
-    for chips in cells:
-        step = max(1, -(-len(chips.window_names) // _WINDOWS_LOOKED_AT))
-        for layer, array in chips.arrays.items():
-            values = np.asarray(array[::step])
-            height, width = (max(1, side // 2) for side in values.shape[-2:])
-            centre = values[..., height - 1 : height + 1, width - 1 : width + 1]
-            looked.setdefault(layer, []).append(normalize(centre, layer))
-            valid.setdefault(layer, []).append(valid_pixels(centre, layer))
-    failures: list[str] = []
-    absent: list[str] = []
-    metadata: dict[str, Any] = {}
-    for layer, parts in looked.items():
-        report = check_model_input(np.concatenate(parts), layer, np.concatenate(valid[layer]))
-        failures += report.failures
-        absent += [f"{layer} {band}" for band in report.absent_bands]
-        metadata |= report.metadata
-    text = "; ".join(failures) or "every layer is normalised as the encoders expect"
-    if absent:
-        text += f" (filled with the band mean, as the source lacks them: {', '.join(absent)})"
-    return ManifestCheck("model_input", not failures, text, metadata)
+
+    def __init__(self, cells: int) -> None:
+        share = _WINDOWS_LOOKED_AT // max(cells, 1)
+        self._a_cell = min(max(share, 1), _WINDOWS_OF_A_CELL)
+        self._looked: dict[str, list[np.ndarray]] = {}
+        self._valid: dict[str, list[np.ndarray]] = {}
+
+    def look(self, chips: CellChips) -> None:
+        """Look at windows of a cell, evenly spaced.
+
+        Raises:
+            ImageryError: their pixels are not what was written.
+        """
+        step = max(1, -(-len(chips.rows) // self._a_cell))
+        for layer in chips.file.layers if chips.rows else ():
+            parts = [_middle(chips.file.row(layer, row)) for row in chips.rows[::step]]
+            centre = np.stack(parts)
+            self._looked.setdefault(layer, []).append(normalize(centre, layer))
+            self._valid.setdefault(layer, []).append(valid_pixels(centre, layer))
+
+    def check(self) -> ManifestCheck:
+        """What all of them say."""
+        failures: list[str] = []
+        absent: list[str] = []
+        metadata: dict[str, Any] = {}
+        for layer, parts in sorted(self._looked.items()):
+            valid = np.concatenate(self._valid[layer])
+            report = check_model_input(np.concatenate(parts), layer, valid)
+            failures += report.failures
+            absent += [f"{layer} {band}" for band in report.absent_bands]
+            metadata |= report.metadata
+        text = "; ".join(failures) or "every layer is normalised as the encoders expect"
+        if absent:
+            text += f" (filled with the band mean, as the source lacks them: {', '.join(absent)})"
+        return ManifestCheck("model_input", not failures, text, metadata)
+
+
+def _middle(values: np.ndarray) -> np.ndarray:
+    """The middle 2 x 2 pixels of (T, C, H, W)."""
+    height, width = (max(1, side // 2) for side in values.shape[-2:])
+    return values[..., height - 1 : height + 1, width - 1 : width + 1]
 
 
 def split_map(manifest: pa.Table) -> str:

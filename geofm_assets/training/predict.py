@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader
+from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.training.checkpoint import read_checkpoint
@@ -18,7 +19,7 @@ from geofm_assets.training.schema import PREDICTION
 def predict(
     checkpoint: Path,
     manifest: pa.Table,
-    chips_root: Path,
+    chips_root: Path | UPath,
     *,
     batch_size: int = 64,
     accelerator: Literal["auto", "cpu"] = "auto",
@@ -43,7 +44,8 @@ def predict(
 
     Raises:
         WeightsError: the checkpoint cannot be read or is not what its id says.
-        ExperimentError: the manifest's classes are not the model's, or chips and manifest differ.
+        ExperimentError: the manifest's classes are not the model's, or it is older than the chips.
+        ImageryError: the chips are missing or are not what was written.
     """
     model_file = read_checkpoint(checkpoint)
     manifest = manifest.sort_by("window_name")
@@ -104,7 +106,7 @@ def prediction_table(
         "experiment": [experiment] * rows,
         "predicted_id": pa.array(predicted, pa.int16()),
         "predicted_name": [classes[i] for i in predicted],
-        "probabilities": pa.array(list(probabilities.astype(np.float32)), pa.list_(pa.float32())),
+        "probabilities": _lists(probabilities.astype(np.float32)),
         "model_id": [model_id] * rows,
         "encoder_start": [encoder_start] * rows,
         "label_rule": [label_rule] * rows,
@@ -114,11 +116,17 @@ def prediction_table(
     return pa.table(columns, schema=PREDICTION).sort_by("window_name")
 
 
+def _lists(rows: np.ndarray) -> pa.ListArray:
+    """Rows of (N, K) as an array of lists."""
+    count, width = rows.shape
+    ends = np.arange(count + 1, dtype=np.int32) * width
+    return pa.ListArray.from_arrays(ends, pa.array(np.ascontiguousarray(rows).reshape(-1)))
+
+
 def _require_same_classes(manifest: pa.Table, classes: tuple[str, ...], where: Path) -> None:
     """Class ids of the manifest must mean what they mean to the model."""
-    pairs = set(
-        zip(manifest["class_id"].to_pylist(), manifest["class_name"].to_pylist(), strict=True)
-    )
+    found = manifest.group_by(["class_id", "class_name"]).aggregate([])
+    pairs = zip(found["class_id"].to_pylist(), found["class_name"].to_pylist(), strict=True)
     wrong = sorted(
         (i, name) for i, name in pairs if not 0 <= i < len(classes) or classes[i] != name
     )

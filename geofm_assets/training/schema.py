@@ -20,6 +20,7 @@ MANIFEST = pa.schema(
         ("valid_time", pa.date32()),
         ("lon", pa.float64()),
         ("lat", pa.float64()),
+        ("chip_file", pa.string()),
         ("chip_row", pa.int64()),
         ("s2_months", pa.int64()),
         ("s1_months", pa.int64()),
@@ -67,6 +68,9 @@ class Manifest(TableModel):
     valid_time: Annotated[pd.ArrowDtype, pa.date32()]
     lon: Annotated[pd.ArrowDtype, pa.float64()] = pp.Field(ge=-180, le=180)
     lat: Annotated[pd.ArrowDtype, pa.float64()] = pp.Field(ge=-90, le=90)
+    chip_file: Annotated[pd.ArrowDtype, pa.string()] = pp.Field(
+        str_matches=r"^rasters-[0-9a-f]{16}\.safetensors$"
+    )
     chip_row: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)
     s2_months: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)
     s1_months: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)

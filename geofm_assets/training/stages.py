@@ -35,11 +35,12 @@ from geofm_assets.training.experiments import Experiment, ExperimentsConfig, imp
 from geofm_assets.training.fit import fit
 from geofm_assets.training.manifest import (
     ManifestCheck,
+    ModelInputs,
+    cell_manifest,
     check_classes,
     check_leakage,
-    check_model_inputs,
     class_counts,
-    make_manifest,
+    join_manifest,
     split_map,
 )
 from geofm_assets.training.predict import predict
@@ -113,7 +114,7 @@ class ManifestStage:
     """The split manifest."""
 
     task: TrainingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, partition: str = "") -> str:
         """Store key of the manifest."""
@@ -141,17 +142,19 @@ class ManifestStage:
         inputs = self.inputs(store)
         stage = ChipsStage(self.task.imagery)
         cells = planned_cells(store, self.task.name)
-        manifest = make_manifest(
-            (store.read_table(self._windows(c)), read_chips(store.local_path(stage.folder(c))))
-            for c in cells
-        )
+        parts, looked = [], ModelInputs(len(cells))
+        for cell in cells:
+            chips = read_chips(store.local_path(stage.folder(cell)))
+            parts.append(cell_manifest(store.read_table(self._windows(cell)), chips))
+            looked.look(chips)
+        manifest = join_manifest(parts)
         sampling = self.task.imagery.sampling
         hashed = sampling.split.by == "ai2_hash"
         promised = 0.0
         if not hashed:
             promised = promised_distance_m(sampling.split, sampling.window_extent_m)
         checks = [
-            check_model_inputs(read_chips(store.local_path(stage.folder(c))) for c in cells),
+            looked.check(),
             check_leakage(manifest, promised),
             check_classes(manifest, ("train", "val") if hashed else ("train", "val", "test")),
         ]

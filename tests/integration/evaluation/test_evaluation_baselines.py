@@ -96,7 +96,7 @@ def test_baselines_claim_no_encoder_and_carry_the_simulation(tables):
 
 def test_centre_pixel_is_every_month_and_band(world):
     root, manifest = world
-    pixels = centre_pixels(manifest, open_chips(manifest, root))
+    pixels = centre_pixels(open_chips(manifest, root))
     assert pixels.shape == (80, 3 * 2 + 3 * 12)
 
 
@@ -121,6 +121,22 @@ def test_one_class_in_train_is_refused(world):
         baseline_predictions(lone, root, CLASSES, label_rule="r")
 
 
-def test_cells_are_all_read(world):
+def test_windows_are_read_cell_by_cell(world):
     root, manifest = world
-    assert set(open_chips(manifest, root)) == set(CELLS)
+    shuffled = manifest.take(pa.array(np.random.default_rng(0).permutation(manifest.num_rows)))
+    chips = open_chips(shuffled, root)
+    cells = [shuffled["h3_cell"][index].as_py() for index in chips.by_file()]
+    assert [
+        cell for cell, before in zip(cells, [None, *cells], strict=False) if cell != before
+    ] in (
+        [CELLS[0], CELLS[1]],
+        [CELLS[1], CELLS[0]],
+    )
+
+
+def test_pixels_stay_with_their_rows(world):
+    root, manifest = world
+    order = np.random.default_rng(1).permutation(manifest.num_rows)
+    pixels = centre_pixels(open_chips(manifest, root))
+    turned = centre_pixels(open_chips(manifest.take(pa.array(order)), root))
+    np.testing.assert_array_equal(turned, pixels[order])

@@ -21,8 +21,9 @@ from geofm_assets.training.data import (
 from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.loading import EpochSampler, loaders
 from geofm_assets.training.schema import MANIFEST
-from tests.training_world import CELLS, EPOCH, month_periods, write_cell
+from tests.training_world import CELLS, EPOCH, manifest_row, month_periods, write_cell
 
+VALID_TIME = dt.date(2022, 6, 15)
 NANO = "olmoearth_v1_2_nano"
 
 
@@ -46,30 +47,12 @@ def dataset_of(tmp_path, arrays):
     def open_as(**axes):
         options = {k: axes.pop(k) for k in ("augment", "seed") if k in axes}
         periods = month_periods(dt.date(2022, 5, 1), 3)
-        write_cell(tmp_path / f"h3_cell={CELLS[0]}", CELLS[0], ["w0", "w1"], arrays, periods)
-        rows = [
-            {
-                "window_name": f"w{i}",
-                "sample_id": f"s{i}",
-                "collection_id": "c",
-                "h3_cell": CELLS[0],
-                "split": "train",
-                "class_id": i,
-                "class_name": "ab"[i],
-                "valid_time": dt.date(2022, 6, 15),
-                "lon": 9.0,
-                "lat": 42.0,
-                "chip_row": i,
-                "s2_months": 3,
-                "s1_months": 3,
-                "simulated": True,
-            }
-            for i in range(2)
-        ]
+        names = ["w0000", "w0001"]
+        file = write_cell(tmp_path / f"h3_cell={CELLS[0]}", CELLS[0], names, arrays, periods)
+        rows = [manifest_row(i, CELLS[0], file, i, valid_time=VALID_TIME) for i in range(2)]
         manifest = pa.Table.from_pylist(rows, schema=MANIFEST)
-        return WindowDataset(
-            manifest, open_chips(manifest, tmp_path), experiment(**axes), **options
-        )
+        chips = open_chips(manifest, tmp_path)
+        return WindowDataset(manifest, chips, experiment(**axes), **options)
 
     return open_as
 
@@ -195,11 +178,11 @@ def test_band_the_source_never_has_is_the_mean(dataset_of, arrays):
 
 def test_chips_are_not_changed(dataset_of, arrays):
     dataset = dataset_of(augment=True)
-    before = {k: np.array(v) for k, v in dataset.chips[CELLS[0]].arrays.items()}
     for epoch in range(3):
         dataset[(epoch, 0)].inputs["sentinel2_l2a"].image.zero_()
-    for name, array in dataset.chips[CELLS[0]].arrays.items():
-        assert np.array_equal(array, before[name])
+    for name, array in arrays.items():
+        assert np.array_equal(dataset.chips.pixels(0, name), array[0])
+        assert not dataset.chips.pixels(0, name).flags.writeable
 
 
 def test_flips_are_the_same_for_both_layers(dataset_of, arrays):
@@ -225,44 +208,26 @@ def test_rows_asked_for_without_an_epoch_are_not_flipped(dataset_of):
         assert torch.equal(plain[0].inputs[name].image, augmenting[0].inputs[name].image)
 
 
-def test_manifest_older_than_the_chips_is_refused(dataset_of, tmp_path):
-    dataset = dataset_of()
-    rows = [{**r, "chip_row": 0} for r in _rows(dataset)]
-    manifest = pa.Table.from_pylist(rows, schema=MANIFEST)
-    with pytest.raises(ExperimentError, match="older than the chips"):
-        WindowDataset(manifest, dataset.chips, experiment())
-
-
-def _rows(dataset):
-    return [
-        {
-            "window_name": f"w{i}",
-            "sample_id": f"s{i}",
-            "collection_id": "c",
-            "h3_cell": CELLS[0],
-            "split": "train",
-            "class_id": i,
-            "class_name": "ab"[i],
-            "valid_time": dt.date(2022, 6, 15),
-            "lon": 9.0,
-            "lat": 42.0,
-            "chip_row": i,
-            "s2_months": 3,
-            "s1_months": 3,
-            "simulated": True,
-        }
-        for i in range(len(dataset))
-    ]
-
-
 def test_window_larger_than_the_chips_is_refused(dataset_of):
     with pytest.raises(ExperimentError, match="3 months of 8 x 8 pixels, too few"):
-        dataset_of(window_size=16)
+        dataset_of(window_size=16)[0]
 
 
 def test_more_months_than_the_chips_are_refused(dataset_of):
     with pytest.raises(ExperimentError, match="too few"):
-        dataset_of(timesteps=12)
+        dataset_of(timesteps=12)[0]
+
+
+def test_layer_the_chips_lack_is_refused(dataset_of, arrays):
+    del arrays["sentinel1"]
+    with pytest.raises(ExperimentError, match=r"The chips lack sentinel1 at .* window w0001"):
+        dataset_of()[1]
+
+
+def test_chips_of_other_rows_are_refused(dataset_of):
+    dataset = dataset_of()
+    with pytest.raises(ExperimentError, match="Open the chips with the same manifest"):
+        WindowDataset(MANIFEST.empty_table(), dataset.chips, experiment())
 
 
 def test_windows_of_different_months_go_into_one_batch(dataset_of, arrays):
