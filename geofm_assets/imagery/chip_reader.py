@@ -195,6 +195,9 @@ class _RangedFile:
                 raise _refused(where, error) from error
             except (OSError, aiohttp.ClientError) as error:  # a timeout is an OSError
                 status = getattr(error, "status", 500)
+                if status == 416:  # the file ends before
+                    data = b""
+                    break
                 if status in (401, 403):
                     raise _refused(where, error) from error
                 if attempt == ATTEMPTS or (400 <= status < 500 and status not in (408, 429)):
