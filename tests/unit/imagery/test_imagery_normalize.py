@@ -5,7 +5,13 @@ import pytest
 
 from geofm_assets.core.errors import ContractError
 from geofm_assets.imagery.bands import LAYERS, SENTINEL1_RTC, SENTINEL2_L2A
-from geofm_assets.imagery.normalize import FILL, model_input, normalize, valid_pixels
+from geofm_assets.imagery.normalize import (
+    FILL,
+    model_input,
+    normalize,
+    normalize_into,
+    valid_pixels,
+)
 
 ABSENT = SENTINEL2_L2A.band_names.index("B09")
 
@@ -59,6 +65,48 @@ def test_the_input_is_not_changed(stored: np.ndarray) -> None:
 def test_a_read_only_input_is_good_enough(stored: np.ndarray) -> None:
     stored.flags.writeable = False
     assert normalize(stored, "sentinel2_l2a").flags.writeable
+
+
+def plainly(values: np.ndarray, layer: str) -> np.ndarray:
+    """The formula of the module's docstring, step by step."""
+    spec = LAYERS[layer]
+    normalised = values.astype(np.float32) - spec.lows[:, None, None]
+    normalised = normalised / spec.spans[:, None, None]
+    return np.where(spec.is_nodata(values), np.float32(FILL), normalised)
+
+
+SPOILT = [None, 0, -32768, np.nan, np.inf, -np.inf, -40000]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT, ids=str)
+@pytest.mark.parametrize("layer", sorted(LAYERS))
+def test_every_bit_is_that_of_the_formula(layer: str, spoilt: float | None) -> None:
+    spec = LAYERS[layer]
+    rng = np.random.default_rng(1)
+    values = rng.normal(10, 3, (2, len(spec.bands), 4, 4)).astype(np.float32)
+    if spoilt is not None:
+        values[1, 1, 2, 3] = spoilt
+    if spoilt is None or spoilt == 0:
+        values = np.abs(values).astype(spec.dtype)
+    found = normalize(values, layer)
+    assert found.tobytes() == plainly(values, layer).tobytes()
+
+
+def test_bands_first_gives_the_same_bits(stored: np.ndarray) -> None:
+    out = np.empty((12, 3, 4, 5), np.float32)
+    missing = normalize_into(out, stored.transpose(1, 0, 2, 3), "sentinel2_l2a", band_axis=0)
+    assert np.array_equal(out, normalize(stored, "sentinel2_l2a").transpose(1, 0, 2, 3))
+    assert missing is not None
+    assert np.array_equal(missing, (stored == 0).transpose(1, 0, 2, 3))
+
+
+def test_no_mask_where_everything_was_measured() -> None:
+    values = np.ones((1, 12, 2, 2), np.uint16)
+    assert normalize_into(np.empty(values.shape, np.float32), values, "sentinel2_l2a", 1) is None
+
+
+def test_an_empty_array_is_normalised() -> None:
+    assert normalize(np.zeros((0, 12, 2, 2), np.uint16), "sentinel2_l2a").shape == (0, 12, 2, 2)
 
 
 def test_bands_that_are_never_there_are_listed(stored: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geofm_assets.core.errors import ExperimentError
+from geofm_assets.training import loading
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.data import (
     WindowDataset,
@@ -258,6 +259,16 @@ def test_order_is_of_seed_and_epoch_alone():
 
     assert order(1, 2) == order(1, 2)
     assert len({tuple(order(s, e)) for s in range(2) for e in range(3)}) == 6
+
+
+def test_processes_share_one_order(monkeypatch):
+    def order(rank, processes):
+        monkeypatch.setattr(loading, "_place", lambda: (rank, processes))
+        return [row for _, row in EpochSampler(range(7), seed=1)]
+
+    alone = order(0, 1)
+    assert order(0, 2) == alone[0::2]
+    assert order(1, 2) == [*alone[1::2], alone[0]]  # every process takes as many steps
 
 
 def test_validation_rows_come_in_order_and_unflipped(dataset_of):
