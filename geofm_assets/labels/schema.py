@@ -63,9 +63,9 @@ REFERENCE_POINT = pa.schema(
 
 CODED = pa.dictionary(pa.int32(), pa.string())
 """Strings of few different values, while they are streamed."""
-_CODED_COLUMNS = ("collection_id", "h3_l3_cell", "label_raw", "point_rule")
+CODED_COLUMNS = ("collection_id", "h3_l3_cell", "label_raw", "point_rule")
 POINT_BATCH = pa.schema(
-    [(f.name, CODED if f.name in _CODED_COLUMNS else f.type) for f in REFERENCE_POINT]
+    [(f.name, CODED if f.name in CODED_COLUMNS else f.type) for f in REFERENCE_POINT]
 )
 """REFERENCE_POINT while it is streamed."""
 FEW_VALUES = (
@@ -112,8 +112,8 @@ class Collection(TableModel):
     simulated: _Bool
 
 
-class ReferencePoint(TableModel):
-    """One labelled location, degrees EPSG:4326."""
+class PointColumns(TableModel):
+    """What is said of a labelled location, degrees EPSG:4326."""
 
     sample_id: _String = pp.Field(unique=True, str_length={"min_value": 1})
     collection_id: _String = pp.Field(str_matches=r"^[a-z0-9]+$")
@@ -129,7 +129,6 @@ class ReferencePoint(TableModel):
     extract: _Int = pp.Field(nullable=True)
     point_rule: _String = pp.Field(isin=POINT_RULES)
     simulated: _Bool
-    source_row: _Int = pp.Field(ge=0)
 
     @pp.dataframe_check(name="h3_l3_cell recomputes from lon and lat")
     def _cell_recomputes(cls, frame: pd.DataFrame) -> pd.Series:
@@ -143,6 +142,12 @@ class ReferencePoint(TableModel):
     def _code_in_legend(cls, codes: pd.Series) -> pd.Series:
         values = codes.to_numpy(dtype=np.int64, na_value=0)
         return pd.Series(known_codes(values), index=codes.index)
+
+
+class ReferencePoint(PointColumns):
+    """One labelled location and where it lay in its file."""
+
+    source_row: _Int = pp.Field(ge=0)
 
 
 _Coded = Annotated[pd.ArrowDtype, CODED]
@@ -211,7 +216,7 @@ class QuarantinedRow(TableModel):
     """One row that was refused, and why."""
 
     collection_id: _String
-    source_row: _Int = pp.Field(ge=0)
+    source_row: _Int = pp.Field(ge=0, nullable=True)
     sample_id: _String = pp.Field(nullable=True)
     reason: _String = pp.Field(str_matches=r"^[a-z][a-z0-9_]*$")
     detail: _String

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.errors import ConfigError, SchemaError
-from geofm_assets.core.hashing import keyed_hashes, table_digest
+from geofm_assets.core.hashing import table_digest
+from geofm_assets.core.xxh3 import xxh3_64
 from geofm_assets.sampling import quarantine as q
 from geofm_assets.sampling.ai2_hash import split_by_ai2_hash
 from geofm_assets.sampling.bottom_k import (
@@ -21,9 +22,10 @@ from geofm_assets.sampling.bottom_k import (
     run_starts,
     value_ranks,
 )
-from geofm_assets.sampling.candidates import CANDIDATES_PER_PLACE, one_per_place
+from geofm_assets.sampling.candidates import CANDIDATES_PER_PLACE
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
 from geofm_assets.sampling.leakage import BUFFER, SPLITS, min_split_distances
+from geofm_assets.sampling.places import one_per_place
 from geofm_assets.sampling.schema import CANDIDATE, CELL, SAMPLED_POINT
 from geofm_assets.sampling.split import SplitResult, split_by_cell, split_class_counts
 
@@ -227,10 +229,11 @@ def _require_settings(merged: pa.Table, sampling: SamplingConfig, classes: tuple
             row = int(np.flatnonzero(wrong)[0])
             raise SchemaError(what, where=f"candidates of {by_collection[row]}", fix=fix)
 
-    keys = keyed_hashes(merged["sample_id"].to_pylist(), sampling.seed)
+    keys = xxh3_64(merged["sample_id"].combine_chunks(), sampling.seed)
     refuse(keys != merged["sample_key"].to_numpy(), f"Not ranked by seed {sampling.seed}")
-    cells = merged["h3_cell"].to_pylist()
-    wrong = np.array([h3.get_resolution(c) != sampling.h3_resolution for c in cells], dtype=bool)
+    cells = merged["h3_cell"].combine_chunks().dictionary_encode()
+    others = [h3.get_resolution(c) != sampling.h3_resolution for c in cells.dictionary.to_pylist()]
+    wrong = np.array([*others, False], dtype=bool)[np.asarray(cells.indices)]
     refuse(wrong, f"Not in H3 cells of resolution {sampling.h3_resolution}")
     ids = merged["class_id"].to_numpy()
     known = (ids >= 0) & (ids < len(classes))

@@ -20,21 +20,51 @@ def quarantined(points: pa.Table, reason: str, detail: pa.Array | str) -> pa.Tab
     """Rows of `points` as quarantined rows, in the order given.
 
     Args:
-        points: N rows with at least the columns of REFERENCE_POINT.
+        points: N rows with columns of REFERENCE_POINT.
         reason: snake_case code.
         detail: one text for all, or N texts.
     """
-    rows = points.num_rows
+    rows, names = points.num_rows, points.column_names
     if isinstance(detail, str):
         detail = pa.repeat(pa.scalar(detail, pa.string()), rows)
     return pa.Table.from_arrays(
         [
             points["collection_id"],
-            points["source_row"],
+            # sampled points no longer know where they lay in their file
+            points["source_row"] if "source_row" in names else pa.nulls(rows, pa.int64()),
             points["sample_id"],
             pa.repeat(pa.scalar(reason, pa.string()), rows),
             detail,
-            json_rows(points.select(REFERENCE_POINT.names)),
+            json_rows(points.select([n for n in REFERENCE_POINT.names if n in names])),
+        ],
+        schema=QUARANTINED_ROW,
+    )
+
+
+def set_aside(points: pa.Table, reason: str, column: str, text: str) -> pa.Table:
+    """Rows left out for the value of one column; the rows themselves stay in reference points.
+
+    Args:
+        points: N rows with columns of REFERENCE_POINT.
+        reason: snake_case code.
+        column: whose value decides; `row_json` holds that alone.
+        text: what is asked of it.
+    """
+    rows = points.num_rows
+    coded = points[column].cast(pa.string()).combine_chunks().dictionary_encode()
+    values = [*coded.dictionary.to_pylist(), None]
+    at = pc.fill_null(coded.indices, len(values) - 1)
+    details = pa.array([f"{column} {'none' if v is None else v}: {text}" for v in values])
+    plain = [v if v is None or column == "label_raw" else int(v) for v in values]
+    jsons = pa.array([json.dumps({column: v}, ensure_ascii=False) for v in plain])
+    return pa.Table.from_arrays(
+        [
+            points["collection_id"].cast(pa.string()),
+            points["source_row"],
+            points["sample_id"],
+            pa.repeat(pa.scalar(reason, pa.string()), rows),
+            details.take(at),
+            jsons.take(at),
         ],
         schema=QUARANTINED_ROW,
     )

@@ -14,11 +14,14 @@ import pyarrow as pa
 
 from geofm_assets.core.schema import TableModel
 from geofm_assets.labels.cells import cell_ids, parse_cells
-from geofm_assets.labels.schema import REFERENCE_POINT, ReferencePoint
+from geofm_assets.labels.schema import REFERENCE_POINT, PointColumns
+
+POINT_COLUMNS = [name for name in REFERENCE_POINT.names if name != "source_row"]
+"""Columns of a reference point that go on; where a row lay in its file does not."""
 
 CANDIDATE: pa.Schema = pa.schema(
     [
-        *REFERENCE_POINT,
+        *(REFERENCE_POINT.field(name) for name in POINT_COLUMNS),
         pa.field("h3_cell", pa.string()),
         pa.field("class_id", pa.int16()),
         pa.field("class_name", pa.string()),
@@ -51,7 +54,7 @@ _Int = Annotated[pd.ArrowDtype, pa.int64()]
 _CELL_PATTERN = r"^[0-9a-f]{15}$"
 
 
-class Candidate(ReferencePoint):
+class Candidate(PointColumns):
     """A point that may be sampled."""
 
     h3_cell: _String = pp.Field(str_matches=_CELL_PATTERN)

@@ -17,9 +17,9 @@ import pyarrow as pa
 from geofm_assets.core.errors import SplitError
 from geofm_assets.core.hashing import keyed_hashes
 from geofm_assets.sampling.bottom_k import value_ranks
-from geofm_assets.sampling.candidates import h3_cells
 from geofm_assets.sampling.config import Fractions, SplitConfig
 from geofm_assets.sampling.leakage import BUFFER, SPLITS, hold_out_near
+from geofm_assets.sampling.places import h3_cells
 from geofm_assets.sampling.split_refusal import NearestMiss, refusal
 
 SALTS = 64

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import h3
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,20 +17,30 @@ from geofm_assets.core.outcome import (
     Link,
     Outcome,
     kept_check,
+    kept_rows,
     schema_check,
     table_metadata,
 )
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
+from geofm_assets.core.table_writer import read_batches, table_writer
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.rules import get_rule
-from geofm_assets.labels.schema import QuarantinedRow
+from geofm_assets.labels.schema import (
+    CODED_COLUMNS,
+    QUARANTINED_ROW,
+    REFERENCE_POINT,
+    QuarantinedRow,
+)
 from geofm_assets.labels.stages import LabelSource
-from geofm_assets.sampling.candidates import candidates as make_candidates
+from geofm_assets.sampling.bottom_k import run_starts, value_ranks
+from geofm_assets.sampling.candidates import CandidateFold
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
 from geofm_assets.sampling.plan import make_plan
 from geofm_assets.sampling.quality import label_quality
 from geofm_assets.sampling.schema import Candidate, Cell, SampledPoint
+
+_TABLES_KEPT = 4
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class CandidatesStage:
     """The rows of one collection that could be in the sample."""
 
     task: SamplingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, collection_id: str) -> str:
         """Store key of the candidates."""
@@ -95,27 +106,30 @@ class CandidatesStage:
         inputs = self.inputs(store, collection_id)
         found = store.provenance(self.key(collection_id))
         if found is not None and found.inputs == inputs and not force:
-            table = store.read_table(self.key(collection_id))
-            check = kept_check(table)
-            return Outcome(found.content, inputs, table_metadata(table), [check], True)
-        points = store.read_table(self.task.source.points_key(collection_id))
-        simulated = bool(pc.any(points["simulated"]).as_py())
-        result = make_candidates(points, get_rule(self.task.labels), self.task.sampling)
+            rows = store.rows(self.key(collection_id))
+            said = {"dagster/partition_row_count": rows}
+            return Outcome(found.content, inputs, said, [kept_rows(rows)], True)
+        points_key = self.task.source.points_key(collection_id)
+        origin = store.provenance(points_key)
+        assert origin is not None  # `inputs` asked for it
         written: MadeFrom = {
             "inputs": inputs,
             "code_version": self.code_version,
-            "simulated": simulated,
+            "simulated": origin.simulated,
         }
-        store.write_table(
-            f"tasks/{self.task.name}/quarantine/{collection_id}.parquet",
-            result.quarantine,
-            QuarantinedRow,
-            **written,
-        )
-        ref = store.write_table(self.key(collection_id), result.table, Candidate, **written)
+        fold = CandidateFold(get_rule(self.task.labels), self.task.sampling)
+        quarantine_key = f"tasks/{self.task.name}/quarantine/{collection_id}.parquet"
+        with table_writer(store, quarantine_key, QUARANTINED_ROW, QuarantinedRow, **written) as (
+            quarantine,
+            _,
+        ):
+            for batch in read_batches(store, points_key, REFERENCE_POINT.names, CODED_COLUMNS):
+                quarantine.write(fold.add(batch))
+        table = fold.finish()
+        ref = store.write_table(self.key(collection_id), table, Candidate, **written)
         metadata = {
-            **table_metadata(result.table, ref),
-            "counts": Json(result.counts),
+            **table_metadata(table, ref),
+            "counts": Json(fold.counts),
         }
         return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
 
@@ -125,7 +139,7 @@ class PlanStage:
     """The sample of all collections, its split, and a digest per cell."""
 
     task: SamplingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, partition: str = "") -> str:
         """Store key of the per-cell digests, written last."""
@@ -210,7 +224,7 @@ class FilteredPointsStage:
     """The sampled points of one H3 cell."""
 
     task: SamplingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, cell: str) -> str:
         """Store key of the cell's points."""
@@ -218,18 +232,18 @@ class FilteredPointsStage:
 
     def inputs(self, store: Store, cell: str) -> str:
         """The plan's digest of the cell: nothing another cell does can change it."""
-        return inputs_digest(self, self._planned(store, cell)["digest"])
+        return inputs_digest(self, self._planned(store, cell))
 
-    def _planned(self, store: Store, cell: str) -> dict[str, Any]:
-        cells = store.read_table(PlanStage(self.task).key())
-        rows = cells.filter(pc.equal(cells["h3_cell"], cell)).to_pylist()
-        if not rows:
+    def _planned(self, store: Store, cell: str) -> str:
+        """Digest of the cell in the current plan."""
+        digest = _by_cell(store, PlanStage(self.task).key()).digest(cell)
+        if digest is None:
             raise MissingUpstreamError(
                 "The cell has no points in the current plan",
                 where=cell,
                 fix="Leave it: cells stay listed after their last point is withdrawn",
             )
-        return dict(rows[0])
+        return digest
 
     def make(self, store: Store, cell: str, force: bool) -> Outcome:
         """Write the cell's rows of the plan."""
@@ -240,8 +254,7 @@ class FilteredPointsStage:
             table, content = store.read_table(self.key(cell)), found.content
             schema = kept_check(table)
         else:
-            sample = store.read_table(PlanStage(self.task).sample_key)
-            table = sample.filter(pc.equal(sample["h3_cell"], cell))
+            table = _by_cell(store, PlanStage(self.task).sample_key).rows(cell)
             ref = store.write_table(
                 self.key(cell),
                 table,
@@ -271,6 +284,44 @@ class FilteredPointsStage:
         cap = self.task.sampling.per_cell
         text = f"{table.num_rows} points, at most {cap}"
         return CheckOutcome("at_most_per_cell", table.num_rows <= cap, text)
+
+
+class _CellTable:
+    """A table sorted by h3_cell, cell by cell."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.combine_chunks()
+        starts = run_starts(value_ranks(table["h3_cell"]))
+        ends = np.append(starts[1:], table.num_rows).astype(np.int64)
+        cells = table["h3_cell"].take(pa.array(starts)).to_pylist()
+        self._place = dict(
+            zip(cells, zip(starts.tolist(), ends.tolist(), strict=True), strict=True)
+        )
+
+    def rows(self, cell: str) -> pa.Table:
+        """The cell's rows."""
+        start, end = self._place.get(cell, (0, 0))
+        return self.table.slice(start, end - start)
+
+    def digest(self, cell: str) -> str | None:
+        """The cell's digest, None if the table has none."""
+        rows = self.rows(cell)
+        return str(rows["digest"][0].as_py()) if rows.num_rows else None
+
+
+_read_by_cell: dict[tuple[str, str], tuple[str, _CellTable]] = {}
+
+
+def _by_cell(store: Store, key: str) -> _CellTable:
+    """A table of the plan; read again only when its content has changed."""
+    content = content_of(store, key)
+    known = _read_by_cell.get((store.url, key))
+    if known is None or known[0] != content:
+        known = (content, _CellTable(store.read_table(key)))
+        if len(_read_by_cell) >= _TABLES_KEPT:
+            _read_by_cell.clear()
+        _read_by_cell[store.url, key] = known
+    return known[1]
 
 
 def _counts(table: pa.Table, column: str) -> dict[str, int]:

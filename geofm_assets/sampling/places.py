@@ -1,0 +1,50 @@
+"""Points at one place and date, and the H3 cells of places."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from geofm_assets.labels.cells import cell_ids, cell_strings
+from geofm_assets.sampling import quarantine as q
+from geofm_assets.sampling.bottom_k import run_starts, value_ranks
+
+
+def one_per_place(points: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Keep one point per (cell, lat, lon, valid_time): the lowest by hash, id, collection.
+
+    Args:
+        points: CANDIDATE rows, in any order.
+
+    Returns:
+        The kept rows, in no promised order, and the others as QUARANTINED_ROW rows.
+    """
+    keys = points["sample_key"].to_numpy()
+    place = [
+        points["valid_time"].cast(pa.int32()).to_numpy(),
+        points["lon"].to_numpy(),
+        points["lat"].to_numpy(),
+        value_ranks(points["h3_cell"]),
+    ]
+    order = np.lexsort((keys, *place))
+    starts = run_starts(*(column[order] for column in place))
+    if len(starts) == points.num_rows:
+        return points, q.quarantined(points.slice(0, 0), q.DUPLICATE_LOCATION, "")
+    # somewhere a place holds two points, whose hashes may be equal: order them in full
+    names = ("collection_id", "sample_id")
+    order = np.lexsort((*(value_ranks(points[n]) for n in names), keys, *place))
+    first = np.zeros(points.num_rows, dtype=bool)
+    first[starts] = True
+    winner = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
+    losers = points.take(pa.array(order[~first]))
+    detail = pc.binary_join_element_wise(
+        "same place and date as ", q.describe_rows(points, winner[~first]), ", which was kept", ""
+    )
+    return (
+        points.take(pa.array(order[first])),
+        q.quarantined(losers, q.DUPLICATE_LOCATION, detail),
+    )
+
+
+def h3_cells(points: pa.Table, resolution: int) -> pa.Array:
+    """H3 cell of each point at a resolution, from its lon and lat."""
+    return cell_strings(cell_ids(points["lon"].to_numpy(), points["lat"].to_numpy(), resolution))
