@@ -24,8 +24,8 @@ def run(place: Workplace) -> list[Result]:
     run_side("sides", "prepare_sites", given)
     ours = run_side("sides", "rasters", given, repeat=sizes.repeat)
     run_side("sides", "export_windows", {**given, "task": "sites", "file": given["windows"]})
-    theirs = run_side("peers.rslearn_way", "rasters", given)
-    pixels = run_side("peers.rslearn_way", "pixels", given)
+    theirs = run_side("peers.rslearn_rasters", "rasters", given)
+    pixels = run_side("peers.rslearn_rasters", "pixels", given)
     theirs_files = count_files(Path(given["dataset"]))
     result = compared(
         *("rasters, CPU a window", ours, theirs, PEER),

@@ -24,7 +24,7 @@ def run(place: Workplace) -> list[Result]:
     given = {**store, "task": "points", "file": file, "at_most": sizes.windows}
     run_side("sides", "export_windows", given)
     theirs = run_side(
-        *("peers.rslearn_way", "windows"), {"dataset": str(folder / "dataset"), "windows": file}
+        *("peers.rslearn_rasters", "windows"), {"dataset": str(folder / "dataset"), "windows": file}
     )
     place.clear_work("windows-peer")
     return [
@@ -68,9 +68,9 @@ def run_epoch(place: Workplace) -> list[Result]:
     file = str(folder / "windows.parquet")
     run_side("sides", "export_windows", {"store": str(store), "task": "epoch", "file": file})
     dataset = {"dataset": str(folder / "dataset"), "windows": file}
-    run_side("peers.rslearn_way", "lay_out_scan", dataset)
+    run_side("peers.rslearn_training", "lay_out_scan", dataset)
     ours = run_side("sides", "start_of_epoch", arguments, repeat=sizes.repeat)
-    theirs = run_side("peers.rslearn_way", "start_of_epoch", dataset, repeat=sizes.repeat)
+    theirs = run_side("peers.rslearn_training", "start_of_epoch", dataset, repeat=sizes.repeat)
     place.clear_work("epoch")
     return [
         compared(

@@ -1,10 +1,12 @@
 """Every benchmark runs from end to end at a tiny size."""
 
+import importlib
+import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks import generate_points, ours
+from benchmarks import generate_points, harness, ours
 from benchmarks.__main__ import BENCHMARKS, run
 from benchmarks.results import read_results
 from benchmarks.sizes import SIZES
@@ -31,9 +33,30 @@ def test_generated_collections_pass_without_a_row_in_quarantine(tmp_path):
     assert ours.sample_table(store, task).num_rows > 1_000
 
 
+@pytest.fixture
+def one_process(monkeypatch):
+    """Sides run here: a process each would spend its time on imports."""
+
+    def run_here(module: str, side: str, arguments: harness.Arguments, timeout_s: float):
+        sides = importlib.import_module(f"benchmarks.{module}").SIDES
+        result = sides[side](json.loads(json.dumps(arguments)))
+        result.peak_mb = 1.0
+        return result
+
+    monkeypatch.setattr(harness, "_run_once", run_here)
+
+
+@pytest.mark.slow
+def test_points_are_measured_in_processes_of_their_own(cache, tmp_path):
+    assert run(TINY, cache, tmp_path, ["points"], again=False, keep=False) == []
+    assert {r["more"].get("memory_measured_as") for r in read_results(tmp_path / "points.json")} > {
+        None
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(BENCHMARKS))
-def test_a_benchmark_gives_results(name, cache, tmp_path):
+def test_a_benchmark_gives_results(name, cache, tmp_path, one_process):
     failed = run(TINY, cache, tmp_path, [name], again=False, keep=False)
     assert failed == []
     records = read_results(tmp_path / f"{name}.json")
