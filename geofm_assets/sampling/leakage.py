@@ -17,6 +17,7 @@ EARTH_RADIUS_M = 6_371_008.8
 
 SPLITS = ("train", "val", "test")
 BUFFER = "buffer"
+_FIRST_ASKED = 200
 _SLACK = 1e-6  # metres; rounding of the chord at a metre is about 1e-9
 
 
@@ -39,21 +40,33 @@ def unit_vectors(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
     return np.column_stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)))
 
 
-def nearest_m(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Metres from each point to the nearest target; infinite where there is no target.
+def nearest_m(points: np.ndarray, targets: np.ndarray, within_m: float = np.inf) -> np.ndarray:
+    """Metres from each point to the nearest target; infinite where there is none.
 
     Args:
         points: (N, 3) unit vectors.
         targets: (M, 3) unit vectors.
+        within_m: targets farther than this need not be found, which is much faster.
 
     Returns:
         (N,) float64.
     """
     if len(targets) == 0 or len(points) == 0:
         return np.full(len(points), np.inf)
-    chord, _ = cKDTree(targets).query(points)
+    half = min(within_m / (2 * EARTH_RADIUS_M), np.pi / 2)
+    bound = 2 * np.sin(half) * (1 + 1e-9) + 1e-15 if np.isfinite(within_m) else np.inf
+    chord, _ = cKDTree(targets).query(points, distance_upper_bound=bound)
+    far = ~np.isfinite(chord)
     metres: np.ndarray = 2 * EARTH_RADIUS_M * np.arcsin(np.clip(chord / 2, 0, 1))
+    metres[far] = np.inf
     return metres
+
+
+def _least_m(points: np.ndarray, targets: np.ndarray) -> float:
+    """Least of `nearest_m`: some points give a bound, within which the others are asked."""
+    step = max(1, len(points) // _FIRST_ASKED)
+    bound = float(nearest_m(points[::step], targets).min())
+    return min(bound, float(nearest_m(points, targets, bound).min()))
 
 
 def min_split_distances(lon: np.ndarray, lat: np.ndarray, split: np.ndarray) -> dict[str, float]:
@@ -73,7 +86,8 @@ def min_split_distances(lon: np.ndarray, lat: np.ndarray, split: np.ndarray) -> 
     for first, second in combinations(SPLITS, 2):
         one, other = vectors[split == first], vectors[split == second]
         if len(one) and len(other):
-            distances[f"{first}-{second}"] = float(nearest_m(one, other).min())
+            few, many = (one, other) if len(one) < len(other) else (other, one)
+            distances[f"{first}-{second}"] = _least_m(few, many)
     return distances
 
 
@@ -100,6 +114,7 @@ def hold_out_near(
     for giving, keeping in (("val", ("test",)), ("train", ("val", "test"))):
         rows = np.flatnonzero(held == giving)
         targets = vectors[np.isin(held.astype(str), keeping)]
-        near = nearest_m(vectors[rows], targets) < distance_m + (_SLACK if distance_m else 0.0)
+        promised = distance_m + (_SLACK if distance_m else 0.0)
+        near = nearest_m(vectors[rows], targets, promised) < promised
         held[rows[near]] = BUFFER
     return held

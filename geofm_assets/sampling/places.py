@@ -8,6 +8,8 @@ from geofm_assets.labels.cells import cell_ids, cell_strings
 from geofm_assets.sampling import quarantine as q
 from geofm_assets.sampling.bottom_k import run_starts, value_ranks
 
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
 
 def one_per_place(points: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Keep one point per (cell, lat, lon, valid_time): the lowest by hash, id, collection.
@@ -18,6 +20,8 @@ def one_per_place(points: pa.Table) -> tuple[pa.Table, pa.Table]:
     Returns:
         The kept rows, in no promised order, and the others as QUARANTINED_ROW rows.
     """
+    if not _any_place_twice(points):
+        return points, q.quarantined(points.slice(0, 0), q.DUPLICATE_LOCATION, "")
     keys = points["sample_key"].to_numpy()
     place = [
         points["valid_time"].cast(pa.int32()).to_numpy(),
@@ -43,6 +47,17 @@ def one_per_place(points: pa.Table) -> tuple[pa.Table, pa.Table]:
         points.take(pa.array(order[first])),
         q.quarantined(losers, q.DUPLICATE_LOCATION, detail),
     )
+
+
+def _any_place_twice(points: pa.Table) -> bool:
+    """Whether two rows may be of one place and date: whether hashes of the place repeat."""
+    mixed = points["lon"].to_numpy().view(np.uint64) * _ODD
+    mixed = (mixed ^ (mixed >> np.uint64(29))) + points["lat"].to_numpy().view(np.uint64)
+    days = points["valid_time"].cast(pa.int32()).to_numpy().astype(np.uint64)
+    mixed = (mixed * _ODD ^ (mixed >> np.uint64(32))) + days
+    mixed *= _ODD
+    mixed.sort()
+    return bool((mixed[1:] == mixed[:-1]).any())
 
 
 def h3_cells(points: pa.Table, resolution: int) -> pa.Array:

@@ -1,5 +1,6 @@
 """The sample plan: which points of all collections are used, and in which split."""
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.errors import ConfigError, SchemaError
-from geofm_assets.core.hashing import table_digest
 from geofm_assets.core.xxh3 import xxh3_64
 from geofm_assets.sampling import quarantine as q
 from geofm_assets.sampling.ai2_hash import split_by_ai2_hash
@@ -123,22 +123,74 @@ def draw(merged: pa.Table, per_cell: int) -> tuple[pa.Table, pa.Table]:
 
 def cells_table(sample: pa.Table) -> pa.Table:
     """One CELL row per sampling cell of a SAMPLED_POINT table sorted by cell."""
-    rows = []
     starts = run_starts(value_ranks(sample["h3_cell"]))
-    for start, stop in zip(starts, [*starts[1:], sample.num_rows], strict=True):
-        part = sample.slice(start, stop - start)
-        counts = {v["values"]: v["counts"] for v in pc.value_counts(part["split"]).to_pylist()}
-        named = {v["values"]: v["counts"] for v in pc.value_counts(part["class_name"]).to_pylist()}
-        rows.append(
-            {
-                "h3_cell": part["h3_cell"][0].as_py(),
-                "points": part.num_rows,
-                "digest": table_digest(part),
-                **{name: counts.get(name, 0) for name in (*SPLITS, BUFFER)},
-                "class_counts": json.dumps(named, sort_keys=True, ensure_ascii=False),
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=CELL)
+    ends = np.append(starts[1:], sample.num_rows).astype(np.int64)
+    cell = np.repeat(np.arange(len(starts)), ends - starts)
+    content = row_words(sample)
+    header = json.dumps([[f.name, str(f.type)] for f in sample.schema]).encode()
+
+    def counts(column: str) -> tuple[list[str], np.ndarray]:
+        """Rows of each cell by the values of a column, (cells, values)."""
+        coded = sample[column].combine_chunks().dictionary_encode()
+        names = coded.dictionary.to_pylist()
+        flat = cell * len(names) + np.asarray(coded.indices)
+        found = np.bincount(flat, minlength=len(starts) * len(names))
+        return names, found.reshape(len(starts), len(names))
+
+    splits, per_split = counts("split")
+    classes, per_class = counts("class_name")
+    columns: dict[str, Any] = {
+        "h3_cell": sample["h3_cell"].take(pa.array(starts)).combine_chunks(),
+        "points": pa.array(ends - starts),
+        "digest": [
+            hashlib.sha256(header + content[start:end].tobytes()).hexdigest()
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        ],
+        "class_counts": [
+            json.dumps(
+                {n: int(c) for n, c in zip(classes, row, strict=True) if c},
+                sort_keys=True,
+                ensure_ascii=False,
+            )
+            for row in per_class
+        ],
+    }
+    for name in (*SPLITS, BUFFER):
+        there = name in splits
+        columns[name] = per_split[:, splits.index(name)] if there else np.zeros(len(starts), int)
+    return pa.table([columns[name] for name in CELL.names], schema=CELL)
+
+
+def row_words(table: pa.Table) -> np.ndarray:
+    """Each row as 64-bit words, a null flag and a value a column: what digests of rows are of.
+
+    Strings stand for themselves by their xxh3_64.
+
+    Returns:
+        uint64 (rows, 2 x columns).
+    """
+    words = np.zeros((table.num_rows, 2 * table.num_columns), dtype="<u8")
+    for number, column in enumerate(table.columns):
+        values = column.combine_chunks()
+        if isinstance(values, pa.ChunkedArray):
+            values = (
+                pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+            )
+        words[:, 2 * number] = np.asarray(values.is_null())
+        if pa.types.is_string(values.type):
+            words[:, 2 * number + 1] = xxh3_64(pc.fill_null(values, ""), 0)
+        elif pa.types.is_floating(values.type):
+            filled = pc.fill_null(values, 0.0).cast(pa.float64())
+            words[:, 2 * number + 1] = filled.to_numpy().view(np.uint64)
+        elif pa.types.is_boolean(values.type):
+            words[:, 2 * number + 1] = np.asarray(pc.fill_null(values, False))
+        else:
+            whole = values.cast(pa.int32()) if pa.types.is_date32(values.type) else values
+            filled = np.asarray(pc.fill_null(whole, 0))
+            words[:, 2 * number + 1] = filled.astype(
+                np.int64 if filled.dtype.kind == "i" else "<u8"
+            )
+    return words
 
 
 def promised_distance_m(split: SplitConfig, window_extent_m: float) -> float:

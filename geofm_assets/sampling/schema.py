@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pp
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from geofm_assets.core.schema import TableModel
 from geofm_assets.labels.cells import cell_ids, parse_cells
@@ -76,8 +77,18 @@ class Candidate(PointColumns):
     @classmethod
     def _sorted(cls, frame: pd.DataFrame) -> bool:
         """Rows are in the documented order."""
-        keys = [frame[c].to_numpy() for c in ("sample_id", "sample_key", "h3_cell")]
-        return bool(np.array_equal(np.lexsort(keys), np.arange(len(frame))))
+        columns = [
+            pa.chunked_array(pa.array(frame[c])) for c in ("h3_cell", "sample_key", "sample_id")
+        ]
+        if len(frame) < 2:
+            return True
+        still, right = None, None
+        for column in columns:
+            before, after = column[:-1], column[1:]
+            less, same = pc.less(before, after), pc.equal(before, after)
+            right = less if right is None else pc.or_(right, pc.and_(still, less))
+            still = same if still is None else pc.and_(still, same)
+        return bool(pc.all(right).as_py())
 
 
 class SampledPoint(Candidate):

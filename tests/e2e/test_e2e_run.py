@@ -28,7 +28,7 @@ def artifacts(store) -> dict[str, str]:
         f"tasks/{TASK}/points/*/points.parquet",
         f"tasks/{TASK}/windows/*/windows.parquet",
         f"tasks/{TASK}/rasters/*/*.parquet",
-        f"tasks/{TASK}/chips/*/*.npy",
+        f"tasks/{TASK}/chips/*/*",
         f"tasks/{TASK}/split_manifest.parquet",
         f"tasks/{TASK}/experiments/*/predictions.parquet",
         f"tasks/{TASK}/experiments/*/metrics.parquet",
@@ -122,8 +122,8 @@ def test_a_run_killed_in_every_stage_is_finished_by_running_it_again(finished, w
     for pattern in (
         "reference/raw/*/file.json",
         f"tasks/{TASK}/cells.parquet",
-        f"tasks/{TASK}/dataset/windows/*/*/metadata.json",
-        f"tasks/{TASK}/dataset/windows/*/*/layers/sentinel*",
+        f"tasks/{TASK}/windows/*/windows.parquet",
+        f"tasks/{TASK}/chips/*/rasters-*.safetensors",
         f"tasks/{TASK}/experiments/{EXPERIMENT}/*.ckpt",
     ):
         kill_when(geofm, world, pattern)

@@ -1,3 +1,4 @@
+import datetime
 import io
 import json
 import random
@@ -11,14 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geofm_assets.core.errors import ConfigError, DuplicateSampleError, SchemaError, SplitError
-from geofm_assets.core.hashing import table_digest
 from geofm_assets.core.schema import validate
 from geofm_assets.labels.schema import QuarantinedRow
 from geofm_assets.sampling.candidates import candidates
 from geofm_assets.sampling.config import Fractions, SamplingConfig, SplitConfig
 from geofm_assets.sampling.leakage import min_split_distances
-from geofm_assets.sampling.plan import make_plan
-from geofm_assets.sampling.schema import Cell, SampledPoint
+from geofm_assets.sampling.plan import cells_table, make_plan
+from geofm_assets.sampling.schema import SAMPLED_POINT, Cell, SampledPoint
 from geofm_assets.sampling.split import assign_units
 
 CROP, GRASS = "1101010001", "2001010000"
@@ -161,11 +161,33 @@ def test_cells_count_their_points_by_split_and_class(plan_of, europe):
         assert json.loads(row["class_counts"]) == {n: names.count(n) for n in set(names)}
 
 
-def test_a_cell_digest_is_the_hash_of_its_rows(plan_of, europe):
+def test_a_cell_digest_is_that_of_its_rows_alone(plan_of, europe):
     plan = plan_of(europe)
     row = plan.cells.to_pylist()[3]
     part = plan.sample.filter(pc.equal(plan.sample["h3_cell"], row["h3_cell"]))
-    assert row["digest"] == table_digest(part)
+    assert cells_table(part).to_pylist() == [row]
+
+
+@pytest.mark.parametrize("column", SAMPLED_POINT.names)
+def test_any_changed_value_changes_the_cells_digest(plan_of, europe, column):
+    part = plan_of(europe).sample.slice(0, 1)
+    before = cells_table(part)["digest"].to_pylist()
+    value = part[column][0].as_py()
+    kind = part.schema.field(column).type
+    if pa.types.is_string(kind):
+        other = "test" if column == "split" else f"{value}x"
+    elif pa.types.is_boolean(kind):
+        other = not value
+    elif pa.types.is_date32(kind):
+        other = value + datetime.timedelta(days=1)
+    else:
+        other = value + 1
+    index = part.schema.get_field_index(column)
+    for changed in (other, None):
+        if changed is None and column in ("h3_cell", "split", "class_name"):
+            continue
+        table = part.set_column(index, part.schema.field(column), pa.array([changed], kind))
+        assert cells_table(table)["digest"].to_pylist() != before
 
 
 def test_new_data_changes_only_the_cells_it_is_in(plan_of, europe, make_points):
