@@ -1,5 +1,6 @@
 """Writing a table batch by batch, in memory that does not grow with it."""
 
+import io
 import json
 import os
 import shutil
@@ -126,8 +127,10 @@ class TableWriter:
         return provenance, ValidationReport(self.model.__name__, self.rows)
 
     def abandon(self) -> None:
-        """Close the file; the caller removes it."""
+        """Close the file, whatever state it is in; the caller removes it."""
         if not self._stream.closed:
+            self._sink.stream = io.BytesIO()  # Arrow writes a footer as it closes
+            self._parquet.close()
             self._stream.close()
 
 

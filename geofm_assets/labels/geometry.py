@@ -138,15 +138,26 @@ def _locate_polygons(
     x, y = shapely.get_x(centroids), shapely.get_y(centroids)
     inside = shapely.contains_xy(polygons, x, y)
     rule[rows] = _RULE_CENTROID
-    outside = np.flatnonzero(~inside)
-    if len(outside):
-        concave = polygons[outside]
-        broken = ~shapely.is_valid(concave)
-        concave[broken] = shapely.make_valid(concave[broken])
-        points = shapely.point_on_surface(concave)
-        x[outside], y[outside] = shapely.get_x(points), shapely.get_y(points)
-        rule[rows[outside]] = _RULE_REPRESENTATIVE
+    lost = np.zeros(len(rows), dtype=bool)
+    for index in np.flatnonzero(~inside).tolist():
+        point = _point_inside(polygons[index])
+        lost[index] = point is None
+        x[index], y[index] = point or (np.nan, np.nan)
+        rule[rows[index]] = _RULE_REPRESENTATIVE
+    refusals.add(
+        _at(size, rows[lost]), why.DEGENERATE_GEOMETRY, "GEOS finds no point inside the polygon"
+    )
     lon[rows], lat[rows] = x, y
+
+
+def _point_inside(polygon: shapely.Geometry) -> tuple[float, float] | None:
+    """A point that GEOS guarantees to lie inside; None for shapes it cannot repair."""
+    try:
+        sound = polygon if shapely.is_valid(polygon) else shapely.make_valid(polygon)
+        point = shapely.point_on_surface(sound)
+    except shapely.errors.GEOSException:
+        return None
+    return None if point.is_empty else (point.x, point.y)
 
 
 def _at(size: int, rows: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 # ruff: noqa: ANN001, ANN202 - numba gives the kernels their types
 """Points that stand for plain geometries, read straight from WKB.
 
-Nearly every label is a point or a sound polygon, for which decoding WKB into objects costs far
-more than the arithmetic. Whatever is not plain here (other types and byte orders, Z, EWKB, empty
-or flat rings, a centroid on or outside the outline, coordinates that are not finite) is left to
-`labels.geometry`, which asks GEOS.
+Nearly every label is a point or a polygon of one ring, for which decoding WKB into objects costs
+far more than the arithmetic. Whatever is not plain here (holes, several parts, other types and byte
+orders, Z, EWKB, flat rings, a centroid on or outside the outline, coordinates that are not finite)
+is left to `labels.geometry`, which asks GEOS.
 """
 
 import numpy as np
@@ -23,9 +23,9 @@ _NEAR = 1e-12  # how near to an edge a centroid may lie, relative, before GEOS d
 def plain_points(wkb: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The point of each plain geometry.
 
-    A point is taken as it is. A polygon gives its centroid, planar in the units of its
-    coordinates and weighted by area, holes subtracted (the formula of GEOS's Centroid), if that
-    lies strictly inside by the even-odd rule.
+    A point is taken as it is. A polygon gives its centroid, planar in the units of its coordinates
+    and weighted by area (the formula of GEOS's Centroid), if that lies strictly inside by the
+    even-odd rule.
 
     Args:
         wkb: binary, N values.
@@ -58,92 +58,60 @@ def _locate(data, offsets, x, y, kind):  # type: ignore[no-untyped-def]
             px, py = load_f64(data, at + 5), load_f64(data, at + 13)
             if np.isfinite(px) and np.isfinite(py):
                 x[row], y[row], kind[row] = px, py, PLAIN_POINT
-        elif geometry in (_POLYGON, _MULTIPOLYGON):
-            _polygons(data, at, end, geometry == _MULTIPOLYGON, row, x, y, kind)
+        elif geometry == _POLYGON:
+            _ring(data, at, end, row, x, y, kind)
+        elif geometry == _MULTIPOLYGON and load_u32(data, at + 5) == 1:
+            _ring(data, at + 9, end, row, x, y, kind)
 
 
 @njit
-def _polygons(data, at, end, many, row, x, y, kind):  # type: ignore[no-untyped-def]
-    """Fill x, y and kind of a polygon or multipolygon, if it is plain."""
-    count = np.int64(load_u32(data, at + 5)) if many else np.int64(1)
-    start = at + 9 if many else at
-    if count == 0:
+def _ring(data, at, end, row, x, y, kind):  # type: ignore[no-untyped-def]
+    """Fill x, y and kind of a polygon of one ring at `at`, if it is plain."""
+    if end - at < 13 or data[at] != 1 or load_u32(data, at + 1) != _POLYGON:
         return
-    base_x, base_y = 0.0, 0.0
-    low, high = np.inf, -np.inf
+    points = np.int64(load_u32(data, at + 9))
+    at += 13
+    if load_u32(data, at - 8) != 1 or points < 4 or end - at != points * 16:
+        return
+    base_x, base_y = load_f64(data, at), load_f64(data, at + 8)
+    low, high = base_x, base_x
     area, sum_x, sum_y = 0.0, 0.0, 0.0
-    position, first = start, True
-    for _ in range(count):
-        if end - position < 9 or data[position] != 1 or load_u32(data, position + 1) != _POLYGON:
-            return
-        rings = np.int64(load_u32(data, position + 5))
-        position += 9
-        if rings == 0:
-            return
-        for ring in range(rings):
-            if end - position < 4:
-                return
-            points = np.int64(load_u32(data, position))
-            position += 4
-            if points < 4 or end - position < points * 16:
-                return
-            if first:
-                base_x, base_y = load_f64(data, position), load_f64(data, position + 8)
-                first = False
-            a, sx, sy = 0.0, 0.0, 0.0
-            px, py = load_f64(data, position) - base_x, load_f64(data, position + 8) - base_y
-            start_x, start_y = px, py
-            for i in range(points):
-                vertex_x = load_f64(data, position + 16 * i)
-                qx, qy = vertex_x - base_x, load_f64(data, position + 16 * i + 8) - base_y
-                low, high = min(low, vertex_x), max(high, vertex_x)
-                cross = px * qy - qx * py
-                a += cross
-                sx += cross * (px + qx)
-                sy += cross * (py + qy)
-                px, py = qx, qy
-            if px != start_x or py != start_y or not np.isfinite(a + sx + sy):
-                return
-            if abs(a) < _LEAST_AREA:
-                return
-            # shells count, holes are taken away, whichever way round they are drawn
-            if (a < 0) != (ring > 0):
-                a, sx, sy = -a, -sx, -sy
-            area += a
-            sum_x += sx
-            sum_y += sy
-            position += 16 * points
-    if position != end or not area > _LEAST_AREA or not high - low <= _MAX_WIDTH_DEG:
+    px, py = 0.0, 0.0
+    for i in range(1, points):
+        vertex = load_f64(data, at + 16 * i)
+        low, high = min(low, vertex), max(high, vertex)
+        qx, qy = vertex - base_x, load_f64(data, at + 16 * i + 8) - base_y
+        cross = px * qy - qx * py
+        area += cross
+        sum_x += cross * (px + qx)
+        sum_y += cross * (py + qy)
+        px, py = qx, qy
+    closed = px == 0.0 and py == 0.0
+    # a sum that is not finite fails every comparison
+    if not (closed and abs(area) > _LEAST_AREA and high - low <= _MAX_WIDTH_DEG):
         return
     cx, cy = sum_x / (3 * area), sum_y / (3 * area)
-    if _inside(data, start, count, base_x, base_y, cx, cy):
+    if not (np.isfinite(cx) and np.isfinite(cy)):
+        return
+    if _inside(data, at, points, base_x, base_y, cx, cy):
         x[row], y[row], kind[row] = base_x + cx, base_y + cy, PLAIN_POLYGON
 
 
 @njit
-def _inside(data, position, count, base_x, base_y, x, y):  # type: ignore[no-untyped-def]
-    """Whether a point lies surely inside one of the polygons."""
-    for _ in range(count):
-        rings = np.int64(load_u32(data, position + 5))
-        position += 9
-        odd = False
-        for _ring in range(rings):
-            points = np.int64(load_u32(data, position))
-            position += 4
-            px, py = load_f64(data, position) - base_x, load_f64(data, position + 8) - base_y
-            for i in range(1, points):
-                qx = load_f64(data, position + 16 * i) - base_x
-                qy = load_f64(data, position + 16 * i + 8) - base_y
-                if (py > y) != (qy > y):
-                    side = (qx - px) * (y - py) - (x - px) * (qy - py)
-                    if abs(side) <= _NEAR * (abs(qx - px) + abs(qy - py)):
-                        return False
-                    if (side > 0) == (qy > py):
-                        odd = not odd
-                elif py == y and qy == y and min(px, qx) <= x <= max(px, qx):
-                    return False
-                px, py = qx, qy
-            position += 16 * points
-        if odd:
-            return True
-    return False
+def _inside(data, at, points, base_x, base_y, x, y):  # type: ignore[no-untyped-def]
+    """Whether a point lies surely inside a ring."""
+    odd = False
+    px, py = 0.0, 0.0
+    for i in range(1, points):
+        qx = load_f64(data, at + 16 * i) - base_x
+        qy = load_f64(data, at + 16 * i + 8) - base_y
+        if (py > y) != (qy > y):
+            side = (qx - px) * (y - py) - (x - px) * (qy - py)
+            if abs(side) <= _NEAR * (abs(qx - px) + abs(qy - py)):
+                return False
+            if (side > 0) == (qy > py):
+                odd = not odd
+        elif py == y and qy == y and min(px, qx) <= x <= max(px, qx):
+            return False
+        px, py = qx, qy
+    return odd
