@@ -64,7 +64,9 @@ def _files(store: Path, dataset: Path, windows: int) -> Result:
     """Files a window, counted on disk."""
     (task,) = (store / "tasks").iterdir()
     mine, theirs = count_files(task), count_files(dataset)
-    total, peers = sum(mine.values()), sum(theirs.values())
+    # what the peer's files hold: windows, labels and rasters; and the chips on top
+    total = sum(mine.get(kind, 0) for kind in ("dataset", "windows", "rasters", "chips"))
+    peers = sum(theirs.values())
     return Result(
         "files a window",
         total / windows,
@@ -74,9 +76,11 @@ def _files(store: Path, dataset: Path, windows: int) -> Result:
         peers / total,
         at_most=0.1,
         rows=windows,
-        note="Every file of the task on disk: points, windows, labels, rasters, chips and tables. "
-        "rslearn's: the dataset without ingested tiles.",
+        note="Files that hold windows, labels, rasters and chips; with the cells' sampled points and "
+        "the task's tables it is `more.all_files` a window. rslearn's: the dataset without ingested "
+        "tiles.",
         more={
+            "all_files": sum(mine.values()) / windows,
             "kinds": mine,
             "peer_kinds": theirs,
             "bytes": _bytes(task),
