@@ -76,9 +76,9 @@ def _files(store: Path, dataset: Path, windows: int) -> Result:
         peers / total,
         at_most=0.1,
         rows=windows,
-        note="Files that hold windows, labels, rasters and chips; with the cells' sampled points and "
-        "the task's tables it is `more.all_files` a window. rslearn's: the dataset without ingested "
-        "tiles.",
+        note="Files that hold windows, labels, rasters and chips; with the cells' sampled points "
+        "and the task's tables it is `more.all_files` a window. rslearn's: the dataset without "
+        "ingested tiles.",
         more={
             "all_files": sum(mine.values()) / windows,
             "kinds": mine,

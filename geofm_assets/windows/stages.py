@@ -7,18 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.outcome import Outcome, kept_rows, schema_check, table_metadata
 from geofm_assets.core.schema import ValidationReport, validate
-from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
+from geofm_assets.core.stage import content_of, inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.sampling.stages import FilteredPointsStage, SamplingTask
 from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.geometry import POINT_COLUMNS, windows_for_points
-from geofm_assets.windows.schema import WINDOW, Window
+from geofm_assets.windows.schema import Window
 
 _CELLS_AT_ONCE = 64
 
@@ -74,7 +75,7 @@ class WindowGroupStage:
                 laid.clear()
                 start = place[cell]
                 laid.update(self._lay(store, cells[start : start + _CELLS_AT_ONCE]))
-            ready = laid.pop(cell)
+            ready = laid.pop(cell)  # `inputs` has made sure that its points are there
             if isinstance(ready, GeofmError):
                 raise ready
             table, report = ready
@@ -96,26 +97,33 @@ class WindowGroupStage:
         self, store: Store, cells: Sequence[str]
     ) -> dict[str, tuple[pa.Table, ValidationReport] | GeofmError]:
         """Windows of some cells, validated together if all is well, apart if not."""
-        laid: dict[str, tuple[pa.Table, ValidationReport] | GeofmError] = {}
-        tables: dict[str, pa.Table] = {}
+        points: dict[str, pa.Table] = {}
         for cell in cells:
-            try:
-                points = store.read_table(FilteredPointsStage(self.task).key(cell), POINT_COLUMNS)
-                tables[cell] = windows_for_points(points, self.windows)
-            except GeofmError as error:
-                laid[cell] = error
-            except FileNotFoundError:
-                laid[cell] = MissingUpstreamError("The cell has no points yet", where=cell)
-        together = validate(pa.concat_tables([WINDOW.empty_table(), *tables.values()]), Window)
-        for cell, table in tables.items():
-            # names begin with the cell, so tables of sorted cells are sorted and unique together
-            report = (
-                ValidationReport(together.schema, table.num_rows)
-                if together.passed
-                else validate(table, Window)
-            )
-            laid[cell] = (table, report)
+            key = FilteredPointsStage(self.task).key(cell)
+            if store.exists(key):
+                points[cell] = store.read_table(key, POINT_COLUMNS)
+        try:
+            together = windows_for_points(pa.concat_tables(points.values()), self.windows)
+            report = validate(together, Window)
+        except GeofmError:
+            report = None
+        if report is None or not report.passed:  # find out which cell it is
+            return {cell: self._lay_one(table) for cell, table in points.items()}
+        # names begin with the cell, so the cells' tables follow each other
+        names = together["h3_cell"].to_numpy()
+        laid: dict[str, tuple[pa.Table, ValidationReport] | GeofmError] = {}
+        for cell in points:
+            start, end = np.searchsorted(names, [cell, f"{cell}~"])
+            table = together.slice(start, end - start)
+            laid[cell] = (table, ValidationReport(report.schema, table.num_rows))
         return laid
+
+    def _lay_one(self, points: pa.Table) -> tuple[pa.Table, ValidationReport] | GeofmError:
+        try:
+            table = windows_for_points(points, self.windows)
+        except GeofmError as error:
+            return error
+        return table, validate(table, Window)
 
     def _metadata(self, cell: str) -> dict[str, Any]:
         return {"rslearn_group": cell}
