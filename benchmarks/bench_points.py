@@ -14,7 +14,8 @@ SEED = "seed's way: geopandas, iterrows, CSV, groupby sample"
 READ = "pyarrow reading the needed columns"
 _SCOPE = (
     "Ours: reference_points, candidates and sampling_plan, schemas and checks included, fetching "
-    "excluded; the seed's: process and analyze, from files on disk to the CSV of sampled points."
+    "excluded, modules and compiled kernels loaded before; the seed's: process and analyze, from "
+    "files on disk to the CSV of sampled points."
 )
 _SEED_ROWS = "The seed's way holds everything in memory and is linear in rows; it is measured once."
 

@@ -5,6 +5,7 @@ and partitions is not measured. If a stage's inside changes, nothing here needs 
 chips or the reader of a task's windows changes, `write_cell_chips` and `open_training` do.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.generate_points import generate
 from geofm_assets.core.outcome import Outcome, require_checks
 from geofm_assets.core.stage import is_current
 from geofm_assets.core.store import Store
@@ -92,6 +94,14 @@ def make_points(store: Store, of: TrainingTask, ids: Iterable[str], force: bool)
     for collection in ids:
         _checked(points.make(store, collection, force), collection)
         _checked(candidates.make(store, collection, force), collection)
+
+
+def warm_up(scratch: Path) -> None:
+    """Load what the first collection of a process loads: compiled kernels, pandera's backends."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        store = Store(f"{folder}/store")
+        mirror = generate(Path(folder) / "mirror", 300, collections=3)
+        make_points(store, task(), fetch(store, mirror), force=True)
 
 
 def make_plan(store: Store, of: TrainingTask) -> str:

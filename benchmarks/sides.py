@@ -25,6 +25,7 @@ def points(arguments: Arguments) -> Side:
     """All collections' files to the plan's sample."""
     store, task = Store(arguments["store"]), ours.task()
     ids = ours.listed(store)
+    ours.warm_up(Path(arguments["store"]).parent)
     with measured() as taken:
         ours.make_points(store, task, ids, force=True)
         digest = ours.make_plan(store, task)
@@ -44,6 +45,7 @@ def add_one(arguments: Arguments) -> Side:
     ours.make_plan(store, task)
     record = add_collection(mirror, int(arguments["rows"]))
     new = [one for one in ours.fetch(store, mirror) if one not in ids]
+    ours.warm_up(mirror.parent)
     with measured() as taken:
         ours.make_points(store, task, new, force=False)
         digest = ours.make_plan(store, task)

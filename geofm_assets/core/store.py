@@ -148,7 +148,8 @@ class Store:
             return []
         root_length = len(self.root.path.rstrip("/")) + 1
         keys = [str(p.path)[root_length:] for p in base.rglob("*") if p.is_file()]
-        return sorted(k for k in keys if k.endswith(suffix) and not k.endswith(".tmp"))
+        # a killed process leaves temporary files, and folders of them, behind
+        return sorted(k for k in keys if k.endswith(suffix) and ".tmp/" not in f"{k}/")
 
     def write_table(
         self,

@@ -1,43 +1,22 @@
 """Writing a table batch by batch, in memory that does not grow with it."""
 
-import io
 import json
 import os
-import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
+from geofm_assets.core.content_digest import ContentDigest
 from geofm_assets.core.schema import TableModel, ValidationReport, require_passed, validate
 from geofm_assets.core.store import Provenance, Store, TableRef
 
 BATCH_ROWS = 131_072
-
-
-class _Hashed:
-    """A file that hashes what is written to it."""
-
-    closed = False
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.digest = stream, xxhash.xxh3_128()
-
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        return self.stream.write(data)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-    def close(self) -> None:
-        """Left to the owner of the stream."""
 
 
 class TableWriter:
@@ -64,11 +43,10 @@ class TableWriter:
         self._open()
 
     def _open(self) -> None:
-        self._stream = self._path.open("wb")
-        self._sink = _Hashed(self._stream)
+        self._digest = ContentDigest(self.schema)
         coded = [f.name for f in self.schema if pa.types.is_dictionary(f.type)]
         self._parquet = pq.ParquetWriter(
-            pa.PythonFile(self._sink, "w"),
+            str(self._path),
             self.schema,
             compression="snappy",
             use_dictionary=[*coded, *self._few],
@@ -76,11 +54,12 @@ class TableWriter:
             store_schema=False,  # so that coded columns read as plain strings
         )
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table, hashes: Mapping[str, np.ndarray] | None = None) -> None:
         """Append rows, validated.
 
         Args:
             table: of the writer's schema.
+            hashes: of its string columns, see `ContentDigest.update`.
 
         Raises:
             SchemaError: a row breaks the schema.
@@ -90,18 +69,18 @@ class TableWriter:
         require_passed(validate(table, self.model), where=self.key)
         if self.rows == 0:
             self.first = table.slice(0, 5).cast(_plain(self.schema))
+        self._digest.update(table, hashes)
         self._parquet.write_table(table, row_group_size=BATCH_ROWS)
         self.rows += table.num_rows
 
     def written(self) -> Iterator[pa.Table]:
         """What was written, batch by batch. Nothing more can be written but through `rewrite`."""
         self._parquet.close()
-        self._stream.close()
         yield from _batches(self._path, self.schema)
 
     def rewrite(self, change: Callable[[pa.Table], pa.Table]) -> None:
         """Write every batch of `written` again, changed; it must have been called before."""
-        old = self._path.with_name(f"{self._path.name}.old")
+        old = _old(self._path)
         self._path.replace(old)
         self.rows = 0
         self._open()
@@ -110,14 +89,13 @@ class TableWriter:
         old.unlink()
 
     def finish(self) -> tuple[Provenance, ValidationReport]:
-        """Write the footer; the content digest is that of all bytes before it."""
-        content = self._sink.digest.hexdigest()
+        """Write the footer and bring the file to disk."""
+        content = self._digest.hexdigest()
         metadata = {**self._said, "geofm.content": content}
         self._parquet.add_key_value_metadata(metadata)
         self._parquet.close()
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
+        with self._path.open("rb") as stream:
+            os.fsync(stream.fileno())
         provenance = Provenance(
             metadata["geofm.inputs"],
             content,
@@ -128,10 +106,8 @@ class TableWriter:
 
     def abandon(self) -> None:
         """Close the file, whatever state it is in; the caller removes it."""
-        if not self._stream.closed:
-            self._sink.stream = io.BytesIO()  # Arrow writes a footer as it closes
+        with suppress(OSError, pa.ArrowException):  # Arrow writes a footer as it closes
             self._parquet.close()
-            self._stream.close()
 
 
 class FinishedTable:
@@ -155,8 +131,8 @@ def table_writer(
     """Write a table of the store batch by batch.
 
     The table appears under its key, whole, when the block ends well; not at all if it fails. The
-    same batches give the same bytes. Its content digest is that of the file's bytes, so it also
-    changes with the order of rows and the size of batches.
+    same batches give the same bytes. Its content digest (`ContentDigest`) changes with the values
+    and the order of rows, not with how they were divided into batches.
 
     Args:
         store: where to.
@@ -191,12 +167,11 @@ def table_writer(
         if local:
             temporary.replace(target.path)
         else:
-            with temporary.open("rb") as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
+            target.fs.put_file(str(temporary), target.path)  # one put: whole or not at all
         finished.ref = TableRef(key, writer.rows, provenance, report)
     finally:
         writer.abandon()
-        for path in (temporary, temporary.with_name(f"{temporary.name}.old")):
+        for path in (temporary, _old(temporary)):
             path.unlink(missing_ok=True)
         if not local:
             folder.rmdir()
@@ -229,6 +204,11 @@ def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
     with pq.ParquetFile(path, pre_buffer=False, read_dictionary=coded) as parquet:
         for batch in parquet.iter_batches(BATCH_ROWS, use_threads=False):
             yield pa.Table.from_batches([batch]).replace_schema_metadata(None).cast(schema)
+
+
+def _old(path: Path) -> Path:
+    """Where a file waits while it is written again; by its name no data either."""
+    return path.with_name(f"{path.name}.old.tmp")
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

@@ -16,7 +16,6 @@ import pyarrow as pa
 from geofm_assets.core.xxh3 import xxh3_64
 
 _ROWS_A_BUCKET = 2_000_000
-_SEED = 0
 
 
 class IdHashes:
@@ -48,21 +47,19 @@ class IdHashes:
             file.close()
         self._folder.cleanup()
 
-    def add(self, sample_ids: pa.ChunkedArray) -> None:
-        """Take note of ids."""
-        for chunk in sample_ids.chunks:
-            hashes = id_hashes(chunk)
-            if self._bits == 0:
-                self._files[0].write(hashes.tobytes())
-                continue
-            bucket = (hashes >> np.uint64(64 - self._bits)).astype(np.uint16)
-            order = np.argsort(bucket, kind="stable")
-            ends = np.searchsorted(bucket[order], np.arange(len(self._files)), side="right")
-            hashes = hashes[order]
-            start = 0
-            for file, end in zip(self._files, ends.tolist(), strict=True):
-                file.write(hashes[start:end].tobytes())
-                start = end
+    def add(self, hashes: np.ndarray) -> None:
+        """Take note of ids by their `id_hashes`."""
+        if self._bits == 0:
+            self._files[0].write(hashes.tobytes())
+            return
+        bucket = (hashes >> np.uint64(64 - self._bits)).astype(np.uint16)
+        order = np.argsort(bucket, kind="stable")
+        ends = np.searchsorted(bucket[order], np.arange(len(self._files)), side="right")
+        hashes = hashes[order]
+        start = 0
+        for file, end in zip(self._files, ends.tolist(), strict=True):
+            file.write(hashes[start:end].tobytes())
+            start = end
 
     def repeated(self) -> np.ndarray:
         """Hashes that were seen more than once, sorted, uint64."""
@@ -77,6 +74,7 @@ class IdHashes:
         return np.concatenate(found)
 
 
-def id_hashes(sample_ids: pa.Array) -> np.ndarray:
-    """The hash each id is noted under, uint64 (n,)."""
-    return xxh3_64(sample_ids, _SEED)
+def id_hashes(sample_ids: pa.ChunkedArray) -> np.ndarray:
+    """The hash each id is noted under: xxh3_64 with seed 0, uint64 (n,)."""
+    found = [xxh3_64(chunk, 0) for chunk in sample_ids.chunks]
+    return np.concatenate([np.zeros(0, np.uint64), *found])

@@ -139,25 +139,31 @@ def _locate_polygons(
     inside = shapely.contains_xy(polygons, x, y)
     rule[rows] = _RULE_CENTROID
     lost = np.zeros(len(rows), dtype=bool)
-    for index in np.flatnonzero(~inside).tolist():
-        point = _point_inside(polygons[index])
-        lost[index] = point is None
-        x[index], y[index] = point or (np.nan, np.nan)
-        rule[rows[index]] = _RULE_REPRESENTATIVE
+    if not inside.all():
+        x[~inside], y[~inside] = _points_inside(polygons[~inside])
+        lost[~inside] = np.isnan(x[~inside])
+        rule[rows[~inside]] = _RULE_REPRESENTATIVE
     refusals.add(
         _at(size, rows[lost]), why.DEGENERATE_GEOMETRY, "GEOS finds no point inside the polygon"
     )
     lon[rows], lat[rows] = x, y
 
 
-def _point_inside(polygon: shapely.Geometry) -> tuple[float, float] | None:
-    """A point that GEOS guarantees to lie inside; None for shapes it cannot repair."""
+def _points_inside(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """X and y that GEOS guarantees to lie inside; NaN for shapes it cannot repair."""
     try:
-        sound = polygon if shapely.is_valid(polygon) else shapely.make_valid(polygon)
-        point = shapely.point_on_surface(sound)
+        sound = polygons.copy()
+        broken = ~shapely.is_valid(sound)
+        sound[broken] = shapely.make_valid(sound[broken])
+        points = shapely.point_on_surface(sound)
     except shapely.errors.GEOSException:
-        return None
-    return None if point.is_empty else (point.x, point.y)
+        if len(polygons) == 1:
+            return np.array([np.nan]), np.array([np.nan])
+        half = len(polygons) // 2  # one of them stops all: narrow it down
+        parts = [_points_inside(polygons[:half]), _points_inside(polygons[half:])]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    points[shapely.is_empty(points)] = None
+    return shapely.get_x(points), shapely.get_y(points)
 
 
 def _at(size: int, rows: np.ndarray) -> np.ndarray:

@@ -202,7 +202,7 @@ class ReferencePointsStage:
     """One collection's points, in the one schema of every source."""
 
     source: LabelSource
-    code_version: str = "2"
+    code_version: str = "3"
 
     def key(self, collection_id: str) -> str:
         """Store key of the points."""

@@ -20,6 +20,8 @@ from geofm_assets.labels.schema import (
     QuarantinedRow,
 )
 
+_SUSPECTS_AT_ONCE = 200_000  # repeated ids held at a time; each costs a pass over the points
+
 
 @dataclass(frozen=True)
 class WrittenPoints:
@@ -72,11 +74,12 @@ def write_points(
     rows = 0
     scratch = store.local_path(points_key).parent
     with (
-        table_writer(store, quarantine_key, QUARANTINED_ROW, QuarantinedRow, **made) as (bad, _),
+        # points appear last: where they are, their quarantine is
         table_writer(store, points_key, POINT_BATCH, PointBatch, few_values=FEW_VALUES, **made) as (
             good,
             finished,
         ),
+        table_writer(store, quarantine_key, QUARANTINED_ROW, QuarantinedRow, **made) as (bad, _),
         IdHashes(expected, scratch) as ids,
     ):
 
@@ -88,13 +91,17 @@ def write_points(
         for part in batches:
             rows += part.rows_read
             refuse(part.quarantine)
-            good.write(part.points)
-            ids.add(part.points["sample_id"])
+            hashes = id_hashes(part.points["sample_id"])
+            good.write(part.points, {"sample_id": hashes})
+            ids.add(hashes)
         suspects = ids.repeated()
         if len(suspects):
-            losers = _losers(good, suspects)
-            refuse(losers)
-            gone = losers["source_row"].combine_chunks()
+            rows_gone: list[pa.ChunkedArray] = []
+            for start in range(0, len(suspects), _SUSPECTS_AT_ONCE):
+                losers = _losers(good, suspects[start : start + _SUSPECTS_AT_ONCE])
+                refuse(losers)
+                rows_gone.append(losers["source_row"])
+            gone = pa.concat_arrays([chunk for rows in rows_gone for chunk in rows.chunks])
             good.rewrite(
                 lambda batch: batch.filter(pc.invert(pc.is_in(batch["source_row"], value_set=gone)))
             )
@@ -105,7 +112,7 @@ def _losers(written: TableWriter, suspects: np.ndarray) -> pa.Table:
     """QUARANTINED_ROW of rows whose sample_id another row has that goes before them."""
     found: list[pa.Table] = []
     for batch in written.written():
-        hashes = np.concatenate([id_hashes(chunk) for chunk in batch["sample_id"].chunks])
+        hashes = id_hashes(batch["sample_id"])
         at = np.minimum(np.searchsorted(suspects, hashes), len(suspects) - 1)
         found.append(batch.filter(pa.array(suspects[at] == hashes)).cast(REFERENCE_POINT))
     table = pa.concat_tables(found)

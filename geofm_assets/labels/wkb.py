@@ -105,6 +105,8 @@ def _inside(data, at, points, base_x, base_y, x, y):  # type: ignore[no-untyped-
     for i in range(1, points):
         qx = load_f64(data, at + 16 * i) - base_x
         qy = load_f64(data, at + 16 * i + 8) - base_y
+        if abs(qx - x) + abs(qy - y) <= _NEAR:  # the tip of a notch crosses no ray
+            return False
         if (py > y) != (qy > y):
             side = (qx - px) * (y - py) - (x - px) * (qy - py)
             if abs(side) <= _NEAR * (abs(qx - px) + abs(qy - py)):

@@ -16,6 +16,7 @@ from geofm_assets.labels.cells import (
     near_cells,
     parse_cells,
 )
+from geofm_assets.labels.claimed_cells import claimed_cell_ids
 from geofm_assets.labels.dates import parse_dates
 from geofm_assets.labels.geometry import check_range, locate
 from geofm_assets.labels.geoparquet import open_geoparquet
@@ -91,8 +92,9 @@ def _read_batch(
     sample_ids = blank_to_null(batch.column("sample_id"))
     refusals.add(np.asarray(sample_ids.is_null()), why.MISSING_SAMPLE_ID, "sample_id is blank")
     located = locate(batch.column(geometry), refusals)
-    cells = cell_ids(located.lon, located.lat, H3_SOURCE_RESOLUTION)
     source = parse_cells(batch.column(SOURCE_CELL)) if SOURCE_CELL in batch.schema.names else None
+    claimed = np.zeros(size, np.uint64) if source is None else source
+    cells = claimed_cell_ids(located.lon, located.lat, claimed, H3_SOURCE_RESOLUTION)
     _refuse_swapped(located.lon, located.lat, cells, source, collection, refusals)
     check_range(located.lon, located.lat, refusals)
     codes = parse_codes(batch.column("ewoc_code"))

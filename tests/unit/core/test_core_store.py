@@ -92,4 +92,6 @@ def test_listing_leaves_out_temporary_files(tmp_path):
     store = Store(tmp_path)
     store.write_bytes("x/a.json", b"1")
     (tmp_path / "x" / ".b.json.123.tmp").write_bytes(b"half")
+    (tmp_path / "x" / ".ids.9.tmp").mkdir()
+    (tmp_path / "x" / ".ids.9.tmp" / "0").write_bytes(b"half")
     assert store.list_keys("x") == ["x/a.json"]

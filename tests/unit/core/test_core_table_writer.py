@@ -1,5 +1,9 @@
 """Tables written batch by batch: whole or not at all, the same bytes every time."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -98,3 +102,39 @@ def test_reading_in_batches_keeps_coded_columns_coded(store):
     assert [part.column_names for part in parts] == [["word", "number"]] * len(parts)
     assert pa.types.is_dictionary(parts[0]["word"].type)
     assert sum(part.num_rows for part in parts) == 6
+
+
+def test_the_division_into_batches_does_not_show_in_the_digest(store):
+    first = write(store, 0, 3)
+    with table_writer(store, KEY, SCHEMA, Row, **MADE) as (writer, finished):
+        writer.write(pa.concat_tables([batch(0), batch(3)]))
+    assert finished.ref.provenance.content == first
+
+
+@pytest.mark.parametrize("rewriting", [False, True])
+def test_a_killed_process_leaves_the_old_table_and_nothing_that_counts(store, rewriting):
+    write(store, 0)
+    before = store.read_bytes(KEY)
+    code = (
+        "import os, signal, sys\n"
+        "from geofm_assets.core.store import Store\n"
+        "from geofm_assets.core.table_writer import table_writer\n"
+        "from tests.unit.core.test_core_table_writer import *\n"
+        "def die(part):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with table_writer(Store(sys.argv[1]), KEY, SCHEMA, Row, **MADE) as (writer, _):\n"
+        "    writer.write(batch(7))\n"
+        "    if sys.argv[2] == 'True':\n"
+        "        list(writer.written())\n"
+        "        writer.rewrite(die)\n"
+        "    die(None)\n"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code, store.url, str(rewriting)], cwd=root)
+    assert done.returncode == -signal.SIGKILL
+    left = [p.name for p in store.local_path("x").iterdir() if p.name != "t.parquet"]
+    assert left
+    assert store.read_bytes(KEY) == before
+    assert store.list_keys("x") == [KEY]
+    write(store, 3)
+    assert store.read_table(KEY)["number"].to_pylist() == [3, 4, 5]

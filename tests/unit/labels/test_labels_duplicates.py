@@ -3,11 +3,16 @@
 from collections import Counter
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofm_assets.labels.duplicates import IdHashes, id_hashes
+
+
+def hashes(ids: list[str]) -> np.ndarray:
+    return id_hashes(pa.chunked_array([pa.array(ids, pa.string())]))
 
 
 @settings(deadline=None, max_examples=60)
@@ -20,9 +25,9 @@ def test_what_repeats_is_found_across_batches_and_buckets(tmp_path_factory, batc
         IdHashes(rows, folder) as ids,
     ):
         for batch in batches:
-            ids.add(pa.chunked_array([pa.array(batch, pa.string())]))
+            ids.add(hashes(batch))
         found = set(ids.repeated().tolist())
     counts = Counter(i for batch in batches for i in batch)
     twice = [i for i, count in counts.items() if count > 1]
-    assert found == set(id_hashes(pa.array(twice, pa.string())).tolist())
+    assert found == set(hashes(twice).tolist())
     assert list(folder.iterdir()) == []

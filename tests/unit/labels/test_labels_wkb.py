@@ -62,6 +62,8 @@ def test_a_point_is_taken_as_it_is():
         shapely.to_wkb(shapely.from_wkt("POINT EMPTY")),
         shapely.to_wkb(shapely.from_wkt("LINESTRING (0 0, 1 1)")),
         shapely.to_wkb(shapely.from_wkt("POLYGON ((0 0, 9 0, 9 1, 1 1, 1 9, 0 9, 0 0))")),
+        # the centroid is the tip of the notch
+        shapely.to_wkb(shapely.from_wkt("POLYGON ((0 -2, -1 0, -2 -2, -1 -1, 0 -2))")),
         shapely.to_wkb(shapely.box(0, 0, 1, 1))[:-1],
         shapely.to_wkb(shapely.box(0, 0, 4, 4).difference(shapely.box(1, 1, 2, 2))),
         shapely.to_wkb(shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(2, 2, 3, 3)])),
