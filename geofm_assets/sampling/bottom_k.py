@@ -89,6 +89,16 @@ def value_ranks(column: pa.ChunkedArray) -> np.ndarray:
     return rank[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
+def repeats(keys: np.ndarray) -> np.ndarray:
+    """Which of N keys occur more than once; bool (N,)."""
+    order = np.argsort(keys, kind="stable")
+    same = keys[order][1:] == keys[order][:-1]
+    found = np.zeros(len(keys), dtype=bool)
+    found[order[1:][same]] = True
+    found[order[:-1][same]] = True
+    return found
+
+
 def require_unique_samples(points: pa.Table, columns: tuple[str, ...]) -> None:
     """Raise `DuplicateSampleError` if two rows agree in all `columns` (`sample_id` last)."""
     counted = points.select(list(columns)).group_by(list(columns)).aggregate([([], "count_all")])

@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 
 from geofm_assets.core.errors import ConfigError, SchemaError
 from geofm_assets.core.xxh3 import xxh3_64
+from geofm_assets.labels.schema import QUARANTINED_ROW
 from geofm_assets.sampling import quarantine as q
 from geofm_assets.sampling.ai2_hash import split_by_ai2_hash
 from geofm_assets.sampling.bottom_k import (
     cell_order,
     first_per_cell,
+    repeats,
     require_unique_samples,
     run_starts,
     value_ranks,
@@ -81,8 +83,9 @@ def make_plan(
     if not window_extent_m > 0:
         raise ConfigError("A window has a positive size", where=f"{window_extent_m=}")
     merged = pa.concat_tables([CANDIDATE.empty_table(), *(_checked(t) for t in tables)])
-    require_unique_samples(merged, ("collection_id", "sample_id"))
     _require_settings(merged, sampling, classes)
+    again = merged.filter(pa.array(repeats(merged["sample_key"].to_numpy())))
+    require_unique_samples(again, ("collection_id", "sample_id"))
     drawn, quarantine = draw(merged, sampling.per_cell)
     promised = promised_distance_m(split, window_extent_m)
     if split.by == "ai2_hash":
@@ -210,6 +213,8 @@ def promised_distance_m(split: SplitConfig, window_extent_m: float) -> float:
 
 def _one_per_sample(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Keep one row per `sample_id`: of the first collection by name; the rest to quarantine."""
+    if not repeats(rows["sample_key"].to_numpy()).any():
+        return rows, QUARANTINED_ROW.empty_table()
     names = ("h3_cell", "collection_id", "sample_id")
     ranks = [value_ranks(rows[n]) for n in names]
     order = np.lexsort(ranks)
@@ -288,7 +293,7 @@ def _require_settings(merged: pa.Table, sampling: SamplingConfig, classes: tuple
     wrong = np.array([*others, False], dtype=bool)[np.asarray(cells.indices)]
     refuse(wrong, f"Not in H3 cells of resolution {sampling.h3_resolution}")
     ids = merged["class_id"].to_numpy()
-    known = (ids >= 0) & (ids < len(classes))
-    names = np.array(classes, dtype=object)[np.where(known, ids, 0)]
-    given = np.array(merged["class_name"].to_pylist(), dtype=object)
-    refuse(~known | (names != given), f"Classes are not {', '.join(classes)}")
+    named = merged["class_name"].combine_chunks().dictionary_encode()
+    id_of = [classes.index(n) if n in classes else -1 for n in named.dictionary.to_pylist()]
+    given = np.array([*id_of, -1])[np.asarray(named.indices)]
+    refuse((given < 0) | (ids != given), f"Classes are not {', '.join(classes)}")

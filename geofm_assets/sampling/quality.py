@@ -38,11 +38,12 @@ def label_quality(points: pa.Table, k: int = NEIGHBOURS) -> dict[str, Any]:
 
 def label_imbalance(labels: np.ndarray) -> dict[str, Any]:
     """Count and share per class, and how many times commoner the commonest is than the rarest."""
-    names, counts = np.unique(labels.astype(str), return_counts=True)
+    names, codes = _coded(labels)
+    counts = np.bincount(codes, minlength=len(names))
     total = int(counts.sum())
     return {
-        "counts": {str(n): int(c) for n, c in zip(names, counts, strict=True)},
-        "shares": {str(n): round(int(c) / total, 6) for n, c in zip(names, counts, strict=True)},
+        "counts": {n: int(c) for n, c in zip(names, counts, strict=True)},
+        "shares": {n: round(int(c) / total, 6) for n, c in zip(names, counts, strict=True)},
         "ratio": round(float(counts.max() / counts.min()), 6) if total else None,
     }
 
@@ -67,7 +68,7 @@ def spatial_clustering(
     """
     if len(labels) <= k:
         return {"k": k, "f1": None, "macro_f1": None}
-    names, codes = np.unique(labels.astype(str), return_inverse=True)
+    names, codes = _coded(labels)
     vectors = unit_vectors(lon, lat)
     _, near = cKDTree(vectors).query(vectors, k=k + 1)
     own = near == np.arange(len(labels))[:, None]
@@ -78,9 +79,7 @@ def spatial_clustering(
     f1 = {}
     for code, name in enumerate(names):
         true_positives = int(((guess == code) & (codes == code)).sum())
-        f1[str(name)] = round(
-            2 * true_positives / int((guess == code).sum() + (codes == code).sum()), 6
-        )
+        f1[name] = round(2 * true_positives / int((guess == code).sum() + (codes == code).sum()), 6)
     return {"k": k, "f1": f1, "macro_f1": round(float(np.mean(list(f1.values()))), 6)}
 
 
@@ -93,10 +92,21 @@ def spatial_extent(lon: np.ndarray, lat: np.ndarray, labels: np.ndarray) -> dict
     """
     total = _box(lon, lat) if len(labels) else 0.0
     shares: dict[str, float | None] = {}
-    for name in np.unique(labels.astype(str)):
-        inside = labels == name
-        shares[str(name)] = round(_box(lon[inside], lat[inside]) / total, 6) if total else None
+    names, codes = _coded(labels)
+    for code, name in enumerate(names):
+        inside = codes == code
+        shares[name] = round(_box(lon[inside], lat[inside]) / total, 6) if total else None
     return shares
+
+
+def _coded(labels: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Names in order, and which of them each label is."""
+    encoded = pa.array(labels, pa.string()).dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    return [names[i] for i in order], rank[np.asarray(encoded.indices)]
 
 
 def _box(lon: np.ndarray, lat: np.ndarray) -> float:
