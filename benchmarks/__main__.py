@@ -7,7 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import bench_loader, bench_points, bench_rasters, bench_training, bench_windows
+from benchmarks import (
+    bench_evaluation,
+    bench_loader,
+    bench_points,
+    bench_rasters,
+    bench_sweeps,
+    bench_training,
+    bench_windows,
+)
 from benchmarks.results import Result, read_results, table, write_results
 from benchmarks.sizes import SIZES, Sizes
 from benchmarks.workplace import DEFAULT_CACHE, Workplace
@@ -21,6 +29,8 @@ BENCHMARKS: dict[str, Callable[[Workplace], list[Result]]] = {
     "rasters": bench_rasters.run,
     "loader": bench_loader.run,
     "training": bench_training.run,
+    "probes": bench_evaluation.run,
+    "sweeps": bench_sweeps.run,
 }
 
 

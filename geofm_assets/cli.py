@@ -16,6 +16,7 @@ from rich.markup import escape
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
+from geofm_assets import cli_evals  # noqa: E402
 from geofm_assets.core.errors import GeofmError  # noqa: E402
 from geofm_assets.core.settings import Settings, load_settings  # noqa: E402
 from geofm_assets.core.store import Store  # noqa: E402
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a label file to a metric: every artifact a Dagster asset.",
 )
+app.add_typer(cli_evals.app, name="evals")
 # a pipe has no width of its own; score tables need more than the usual 80 columns
 console = Console(width=None if sys.stdout.isatty() else 120)
 

@@ -53,6 +53,8 @@ CHECK_DESCRIPTIONS = {
     "leakage": "Windows of two splits neither overlap nor lie nearer than promised.",
     "class_coverage": "Every split has every class.",
     "weights": "The weights the encoder starts from were really loaded.",
+    "valid_source": "Structure, bands, labels, dates and splits of the source hold no error.",
+    "encodings_once": "Every sample was encoded once for each normalisation, and none twice.",
     "every_window": "There is one prediction for every window of the manifest.",
 }
 

@@ -65,3 +65,15 @@ class WeightsError(GeofmError):
 
 class ExperimentError(GeofmError):
     """An experiment cannot exist or cannot be run."""
+
+
+class RegistryError(GeofmError):
+    """The registry of evaluation datasets cannot be read or changed."""
+
+
+class DatasetError(GeofmError):
+    """An evaluation dataset is not what it must be, or something about it must be said."""
+
+
+class ModelInputError(GeofmError):
+    """A dataset lacks what a model cannot do without."""

@@ -1,4 +1,4 @@
-"""Baselines, scores and the score table as Dagster assets."""
+"""Baselines, scores, the score table and the task's evaluation dataset as Dagster assets."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,28 +6,33 @@ from typing import Any
 import dagster as dg
 
 from geofm_assets.core.assets import PartitionConfig, check_specs, emit, emit_partitions
+from geofm_assets.core.progress import notify
 from geofm_assets.core.resources import StoreResource
+from geofm_assets.evaluation.ingest.task import TaskDatasetStage
 from geofm_assets.evaluation.stages import BaselinesStage, ScoresStage, ScoreTableStage
+from geofm_assets.evaluation.sweeps.partitions import DATASETS
 from geofm_assets.training.assets import experiments_definition
 from geofm_assets.training.stages import TrainingTask
 
 
 def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
     """The evaluation assets of a task."""
-    scores_stage, baselines_stage, table_stage = (
+    scores_stage, baselines_stage, table_stage, dataset_stage = (
         ScoresStage(task),
         BaselinesStage(task),
         ScoreTableStage(task),
+        TaskDatasetStage(task),
     )
 
     def key(name: str) -> dg.AssetKey:
         return dg.AssetKey([task.name, name])
 
     experiments = experiments_definition(task)
-    scores_key, baselines_key, table_key = (
+    scores_key, baselines_key, table_key, dataset_key = (
         key("eval_scores"),
         key("baseline_scores"),
         key("score_table"),
+        key("evaluation_dataset"),
     )
 
     @dg.asset(
@@ -84,4 +89,23 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         opened = store.open()
         yield from emit(context, lambda: table_stage.make(opened))
 
-    return [eval_scores, baseline_scores, score_table]
+    @dg.asset(
+        key=dataset_key,
+        deps=[key("split_manifest")],
+        group_name=task.name,
+        kinds={"parquet", "rslearn"},
+        code_version=dataset_stage.code_version,
+        check_specs=check_specs(dataset_key, "schema", "valid_source"),
+        description="The task's windows and splits, registered as an evaluation dataset under the "
+        "task's name: any model can be swept on it, fine-tuned checkpoints too.",
+    )
+    def evaluation_dataset(
+        context: dg.AssetExecutionContext, store: StoreResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        opened = store.open()
+        yield from emit(context, lambda: dataset_stage.make(opened, notify))
+        known = context.instance.get_dynamic_partitions(DATASETS)
+        if task.name not in known:
+            context.instance.add_dynamic_partitions(DATASETS, [task.name])
+
+    return [eval_scores, baseline_scores, score_table, evaluation_dataset]

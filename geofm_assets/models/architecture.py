@@ -11,6 +11,7 @@ from typing import Any
 
 from olmoearth_pretrain_minimal.olmoearth_pretrain_v1 import olmoearth_pretrain_v1 as published
 from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.nn.flexi_vit import (
+    AttentionPoolerConfig,
     EncoderConfig,
     PredictorConfig,
 )
@@ -27,6 +28,9 @@ from geofm_assets.models.names import ENCODER_NAMES, MAX_PATCH_SIZE, OLMOEARTH_W
 # (olmoearth_pretrain_minimal.model_loader, ENCODER_INPUT_MODALITY_NAMES).
 ENCODER_MODALITIES = ("sentinel2_l2a", "sentinel1", "landsat")
 MAX_TIMESTEPS = 12
+# Read out through location tokens, which the head of fine-tuning does not know: evaluated only,
+# so these are not among ENCODER_NAMES.
+EVALUATED_WIDTHS = {"olmoearth_v1_3_base": 768}
 DROP_PATH = 0.1
 
 
@@ -36,7 +40,7 @@ class Architecture:
 
     Attributes:
         name: as in an experiment, `olmoearth_v1_2_nano`.
-        version: `v1`, `v1_1` or `v1_2`.
+        version: `v1`, `v1_1`, `v1_2` or `v1_3`.
         size: `nano`, `tiny`, `small`, `base` or `large`.
         embedding_size: channels of a token.
     """
@@ -58,14 +62,15 @@ def architecture(name: str) -> Architecture:
     Raises:
         WeightsError: no architecture has this name.
     """
-    if name not in OLMOEARTH_WIDTHS:
+    widths = OLMOEARTH_WIDTHS | EVALUATED_WIDTHS
+    if name not in widths:
         raise WeightsError(
             f"No encoder is named {name!r}",
             where="encoder",
             fix=f"Use one of {', '.join(ENCODER_NAMES)}",
         )
     version, size = name.removeprefix("olmoearth_").rsplit("_", 1)
-    return Architecture(name, version, size, OLMOEARTH_WIDTHS[name])
+    return Architecture(name, version, size, widths[name])
 
 
 def model_config(arch: Architecture) -> LatentMIMConfig:
@@ -94,13 +99,27 @@ def model_config(arch: Architecture) -> LatentMIMConfig:
             "random_band_dropout": True,
             "band_dropout_modalities": published.V1_1_BAND_DROPOUT_MODALITIES,
         }
-    if arch.version == "v1_2":
+    if arch.version in ("v1_2", "v1_3"):
         rope = {
             "position_encoding": published.V1_2_POS_ENCODING,
             "rope_temporal_coordinate_scale": published.V1_2_ROPE_TEMPORAL_COORDINATE_SCALE,
         }
         encoder_extra |= rope | {"rope_mixed_base": published.V1_2_ROPE_MIXED_BASE}
         decoder_extra |= rope
+    if arch.version == "v1_3":
+        encoder_extra["attention_pooler_config"] = AttentionPoolerConfig(
+            pooler_dim=arch.embedding_size,
+            pooler_depth=published.V1_3_ATTENTION_POOLER_DEPTH,
+            per_depth_read_proj=True,
+            attn_dim=arch.embedding_size,
+            student_dims=published.V1_3_ATTENTION_POOLER_STUDENT_DIMS,
+            student_output_norm=True,
+        )
+        decoder_extra |= {
+            "position_encoding": published.V1_3_DECODER_POS_ENCODING,
+            "use_attention_pooler": True,
+            "pooler_dim": arch.embedding_size,
+        }
     shared = {
         "supported_modality_names": list(published.DEFAULT_MODALITIES),
         "max_sequence_length": MAX_TIMESTEPS,
@@ -124,6 +143,7 @@ def model_config(arch: Architecture) -> LatentMIMConfig:
             **shared,
             **decoder_extra,
         ),
+        projection_only_target=arch.version == "v1_3",
     )
 
 

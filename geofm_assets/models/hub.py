@@ -90,6 +90,7 @@ class ModelHub:
 
     def _file(self, repo: str, revision: str, name: str, target: Path) -> str:
         """One file into the cache; its sha256."""
+        target.parent.mkdir(parents=True, exist_ok=True)  # a name may lie in folders of its own
         kept = target.with_name(target.name + ".sha256")
         if target.is_file() and kept.is_file():
             digest = sha256_file(target)

@@ -7,6 +7,8 @@ import dagster as dg
 
 import geofm_assets.tasks
 from geofm_assets.core.settings import Settings, load_settings
+from geofm_assets.evaluation.ingest.assets import build_dataset_assets
+from geofm_assets.evaluation.sweeps.assets import build_sweep_assets
 from geofm_assets.labels.assets import build_worldcereal_assets
 from geofm_assets.platform.resources import build_executor, build_resources
 from geofm_assets.platform.sensors import (
@@ -50,7 +52,12 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     prefixes = {name: t.imagery.sampling.source.prefix for name, t in training.items()}
     names = {name: [e.name for e in task.grid().feasible] for name, task in tasks.items()}
     shared = dg.Definitions(
-        assets=[*build_worldcereal_assets(worldcereal), *build_sql_assets(prefixes)],
+        assets=[
+            *build_worldcereal_assets(worldcereal),
+            *build_sql_assets(prefixes),
+            *build_dataset_assets(),
+            *build_sweep_assets(),
+        ],
         jobs=[listing_job()],
         schedules=[weekly_refresh()],
         sensors=[

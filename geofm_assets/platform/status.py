@@ -10,6 +10,7 @@ from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.settings import Settings
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
+from geofm_assets.evaluation.sweeps.assets import register_datasets, register_models
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.platform.definitions import load_tasks
 from geofm_assets.platform.instance import open_instance
@@ -17,6 +18,9 @@ from geofm_assets.platform.stages import StageView, task_stages, wanted_partitio
 from geofm_assets.tasks.component import training_task
 from geofm_assets.tasks.config import TaskFile
 from geofm_assets.training.stages import TrainingTask, experiments_partitions
+
+OFFERED_MODELS = ("raw_pixels", "image_statistics", "olmoearth_v1_2_nano", "presto")
+"""Models the grid has from the start: the floors, and what runs on a laptop without a download."""
 
 
 def _wanted(view: StageView, task: TrainingTask, store: Store) -> list[str]:
@@ -96,9 +100,15 @@ def register(settings: Settings, task: str, names: Sequence[str]) -> None:
 
 
 def register_all(settings: Settings) -> None:
-    """Make every task's grid partitions, for the UI."""
+    """Make every task's grid partitions, and that of models and evaluation datasets, for the UI."""
     for name, file in load_tasks(settings).items():
         register(settings, name, [e.name for e in file.grid().feasible])
+    store = Store(settings.store)
+    instance = open_instance(store)
+    trained = store.list_keys("tasks", "/checkpoint.json")
+    checkpoints = [f"checkpoint:{k.split('/')[1]}/{k.split('/')[-2]}" for k in trained]
+    register_models(instance, [*OFFERED_MODELS, *checkpoints])
+    register_datasets(instance, store)
 
 
 def print_experiments(console: Console, settings: Settings, task: str) -> None:

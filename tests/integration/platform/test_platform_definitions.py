@@ -75,7 +75,7 @@ def test_gpu_steps_ask_for_a_gpu_and_others_do_not(definitions):
         tags = graph.get(key).assets_def.op.tags
         if "nvidia.com/gpu" in str(tags.get("dagster-k8s/config", "")):
             gpu.add(key.path[-1])
-    assert gpu == {"checkpoint", "predictions"}
+    assert gpu == {"checkpoint", "predictions", "embeddings"}
 
 
 def test_sql_models_are_assets_with_column_lineage(definitions):

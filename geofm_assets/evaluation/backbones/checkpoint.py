@@ -1,0 +1,160 @@
+"""Encoders fine-tuned here, read from the store and run as they were trained."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rslearn.models.component import FeatureMaps, TokenFeatureMaps
+from rslearn.train.model_context import ModelContext, RasterImage
+
+from geofm_assets.core.errors import ModelInputError, WeightsError
+from geofm_assets.core.store import Store
+from geofm_assets.evaluation.backbones.base import ModelInfo, Normalization, Tokens
+from geofm_assets.evaluation.backbones.inputs import (
+    Cube,
+    patches_with_data,
+    read_cubes,
+    require_runnable,
+)
+from geofm_assets.evaluation.registry.entry import ModalityEntry
+from geofm_assets.evaluation.samples.types import EvalSample
+from geofm_assets.imagery.bands import LAYERS
+from geofm_assets.imagery.normalize import normalize
+from geofm_assets.models.encoders import PooledOlmoEarth
+from geofm_assets.training.checkpoint import Checkpoint, read_checkpoint
+from geofm_assets.training.experiments import Experiment
+
+
+class FineTunedModel:
+    """The encoder of a checkpoint, without the head it was trained with.
+
+    Inputs are normalised, filled and put in time exactly as in training.
+
+    Args:
+        encoder: takes a `ModelContext`.
+        info: what is known of it.
+    """
+
+    def __init__(self, encoder: torch.nn.Module, info: ModelInfo, device: torch.device) -> None:
+        self.encoder: Any = encoder.eval()
+        self._info, self.device = info, device
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it."""
+        return self._info
+
+    @torch.no_grad()
+    def embed(
+        self,
+        samples: Sequence[EvalSample],
+        normalization: Normalization,
+        modalities: Mapping[str, ModalityEntry],
+        patch_size: int,
+    ) -> Tokens:
+        """Tokens (B, h, w, N, D) of OlmoEarth, one a pixel of Presto.
+
+        Raises:
+            ModelInputError: see `require_runnable`; or two images of one layer at one time.
+        """
+        size = require_runnable(self._info, samples, normalization, modalities, patch_size)
+        cubes = [read_cubes(sample, self._info.bands, modalities) for sample in samples]
+        some = [i for i, found in enumerate(cubes) if found]
+        side = size // patch_size
+        if not some:
+            nothing = torch.zeros((len(samples), side, side, 1, self._info.embedding_size))
+            return Tokens(nothing, torch.zeros(nothing.shape[:-1], dtype=torch.bool), (0,))
+        context = ModelContext(inputs=[self._inputs(cubes[i]) for i in some], metadatas=[])
+        try:
+            tokens, valid, owner = self._tokens(context)
+        except ValueError as error:  # rslearn's, for two images of one layer at one time
+            raise ModelInputError(
+                str(error).capitalize(), where=f"model {self._info.name}", fix="Ingest anew"
+            ) from error
+        seen = torch.from_numpy(np.stack([_seen(cubes[i], patch_size) for i in some]))
+        valid = valid & seen.unsqueeze(-1)
+        rows = torch.tensor(some)
+        out = torch.zeros((len(samples), *tokens.shape[1:]))
+        mask = torch.zeros(out.shape[:-1], dtype=torch.bool)
+        out[rows], mask[rows] = torch.where(valid.unsqueeze(-1), tokens, 0.0), valid
+        return Tokens(out, mask, owner)
+
+    def _inputs(self, cubes: Mapping[str, Cube]) -> dict[str, Any]:
+        """A sample as training gives it."""
+        inputs: dict[str, Any] = {}
+        for name, cube in cubes.items():
+            normalised = normalize(cube.values, name).transpose(1, 0, 2, 3)
+            image = torch.from_numpy(np.ascontiguousarray(normalised)).to(self.device)
+            inputs[name] = RasterImage(image, list(cube.timestamps))
+        return inputs
+
+    def _tokens(self, context: ModelContext) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
+        """Values (B, h, w, N, D), valid (B, h, w, N) and modality of the tokens."""
+        if not isinstance(self.encoder, PooledOlmoEarth):
+            maps: FeatureMaps = self.encoder(context)
+            values = maps.feature_maps[-1].float().cpu().permute(0, 2, 3, 1).unsqueeze(3)
+            return values, torch.ones(values.shape[:-1], dtype=torch.bool), (0,)
+        features: TokenFeatureMaps = self.encoder.backbone(context)
+        assert features.masks is not None  # rslearn sets it whenever token_pooling is off
+        values = features.feature_maps[0].float().cpu().permute(0, 2, 3, 4, 1)
+        names = [n for n in self._info.bands if any(n in inputs for inputs in context.inputs)]
+        tokenization = self.encoder.backbone.model.patch_embeddings.tokenization_config
+        sets = {name: tokenization.get_num_bandsets(name) for name in names}
+        steps = values.shape[3] // sum(sets.values())
+        order = list(self._info.bands)
+        owner = tuple(order.index(name) for name in names for _ in range(steps * sets[name]))
+        return values, features.masks[0].cpu(), owner
+
+
+def _seen(cubes: Mapping[str, Cube], patch_size: int) -> np.ndarray:
+    """Places (h, w) where a patch holds any data."""
+    pixels = [~np.isnan(cube.values).all(axis=(0, 1)) for cube in cubes.values()]
+    return patches_with_data(np.any(pixels, axis=0), patch_size)
+
+
+def build_checkpoint(
+    task: str, experiment: str, text: str, *, store: Store | None, device: torch.device
+) -> FineTunedModel:
+    """The encoder of `tasks/<task>/experiments/<experiment>/checkpoint.ckpt`.
+
+    Raises:
+        WeightsError: no store was given, there is no such checkpoint, or it is damaged.
+        ExperimentError: the experiment's name is not one.
+        ContractError: it was trained on other bands or another normalisation.
+    """
+    if store is None:
+        raise WeightsError(
+            "A checkpoint lies in a store, and none was given", where=text, fix="Pass --store"
+        )
+    name = Experiment.parse(experiment).name
+    key = f"tasks/{task}/experiments/{name}/checkpoint.ckpt"
+    found = _read(store, key)
+    layers = found.experiment.layers
+    info = ModelInfo(
+        name=text,
+        model_id=found.model_id,
+        start=f"fine-tuned as {task}/{name}, starting from {found.encoder_start}",
+        embedding_size=found.build().embedding_size,
+        bands={layer: LAYERS[layer].band_names for layer in layers},
+        patch_sizes=(found.experiment.patch_size,),
+        normalizations=("pretrained",),
+        simulated=found.simulated,
+    )
+    return FineTunedModel(found.build().encoder.to(device), info, device)
+
+
+def _read(store: Store, key: str) -> Checkpoint:
+    """A checkpoint of a store, whether the store is a folder or a bucket."""
+    if store.is_local:
+        return read_checkpoint(store.local_path(key))
+    if not store.exists(key):
+        raise WeightsError(
+            "No checkpoint", where=f"{store.url}/{key}", fix="Train the experiment first"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "checkpoint.ckpt"
+        copy.write_bytes(store.read_bytes(key))
+        return read_checkpoint(copy)

@@ -1,0 +1,1 @@
+"""Embeddings: every sample encoded once, kept packed, read by every probe."""

@@ -1,0 +1,1 @@
+"""From an rslearn dataset to a registered evaluation."""

@@ -1,0 +1,268 @@
+"""Copy a source into the store: only what is missing or differs, every byte verified.
+
+A journal beside the copy says what each file was when it was copied. Where the source says a file
+did not change since (size and time, or a tag of its bytes), it is not read again, unless the copy
+is to be refreshed: then every file is compared by hash, and files the source lost are removed.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow.compute as pc
+from fsspec import AbstractFileSystem
+from rslearn.dataset import Dataset
+from upath import UPath
+
+from geofm_assets.core.errors import DatasetError
+from geofm_assets.core.hashing import json_digest
+from geofm_assets.core.parquet import read_parquet
+from geofm_assets.core.progress import Report, silent
+from geofm_assets.core.store import Store
+from geofm_assets.evaluation.ingest.source import read_config, source_path
+from geofm_assets.imagery.export import export_dataset
+
+_CHUNK = 1 << 22
+_JOURNAL_EVERY = 500
+# rslearn's index goes stale; its tile store is where imagery came from, not what windows are.
+_LEFT_OUT = (".rslearn_dataset_index", "tiles")
+_MARKS = ("ETag", "etag", "md5Hash", "md5", "mtime", "ino", "LastModified", "last_modified")
+_PACKED_LAYOUT = "geofm_assets.imagery.rslearn_view.CellWindowsFactory"
+
+
+@dataclass(frozen=True)
+class CopyResult:
+    """What a copy came to.
+
+    Attributes:
+        folder: the copy, an rslearn dataset.
+        content: digest of every file's path and bytes.
+        files: how many there are.
+        copied: how many were written just now.
+        removed: how many were taken away, because the source has them no more.
+        simulated: whether a task says that its points were simulated; scenes say it themselves.
+    """
+
+    folder: UPath
+    content: str
+    files: int
+    copied: int
+    removed: int
+    simulated: bool = False
+
+
+def source_key(name: str) -> str:
+    """Store key of a dataset's copied source."""
+    return f"evaluation/datasets/{name}/source"
+
+
+def copy_source(
+    source: str | Path | UPath,
+    store: Store,
+    name: str,
+    overwrite: bool = False,
+    report: Report = silent,
+) -> CopyResult:
+    """Make the store's copy what the source is.
+
+    Killed and run again it goes on. A task's own dataset, whose windows lie in packed files, is
+    exported as plain rslearn files instead.
+
+    Args:
+        source: an rslearn dataset, a folder or any URL fsspec knows.
+        store: where to.
+        name: of the dataset.
+        overwrite: compare every file by hash, whatever the source says of changes.
+        report: told of files done.
+
+    Raises:
+        DatasetError: the source is not there, goes away meanwhile, or a copy cannot be verified.
+    """
+    root = source_path(source)
+    config = read_config(root)
+    target = store.path(source_key(name))
+    if _is_packed(config):
+        return _export(root, store, name, report)
+    listed = _listed(root)
+    journal = _read_journal(store, name)
+    copied = 0
+    entries: dict[str, dict[str, Any]] = {}
+    for number, (path, info) in enumerate(sorted(listed.items()), start=1):
+        mark, held = _mark(info), journal.get(path)
+        to = target / path
+        same = held is not None and held["mark"] == mark and mark and _size(to) == held["size"]
+        if held is not None and same and not overwrite:
+            entries[path] = held
+        else:
+            digest, wrote = _bring(root, path, to, store.is_local)
+            entries[path] = {"mark": mark, "size": int(info["size"]), "sha256": digest}
+            copied += wrote
+        if number % _JOURNAL_EVERY == 0:
+            store.write_json(_journal_key(name), {**journal, **entries})
+        report(number, len(listed), path)
+    removed = _remove_others(target, set(entries))
+    store.write_json(_journal_key(name), entries)
+    content = json_digest({path: entry["sha256"] for path, entry in entries.items()})
+    return CopyResult(target, content, len(entries), copied, removed)
+
+
+def _journal_key(name: str) -> str:
+    return f"evaluation/datasets/{name}/source.json"
+
+
+def _read_journal(store: Store, name: str) -> dict[str, dict[str, Any]]:
+    key = _journal_key(name)
+    if not store.exists(key):
+        return {}
+    try:
+        found = store.read_json(key)
+    except ValueError:  # a journal only saves work: without one every file is compared
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _listed(root: UPath) -> dict[str, Mapping[str, Any]]:
+    """Files to copy by path below the source, with what its file system says of each."""
+    fs: AbstractFileSystem = root.fs
+    base = str(root.path).rstrip("/")
+    try:
+        found = fs.find(base, detail=True)
+    except OSError as error:
+        raise _vanished(root, error) from error
+    listed = {}
+    for path, info in found.items():
+        relative = PurePosixPath(path).relative_to(PurePosixPath(base)).as_posix()
+        parts = relative.split("/")
+        if parts[0] in _LEFT_OUT or parts[-1].endswith(".tmp") or ".." in parts:
+            continue
+        listed[relative] = info
+    return listed
+
+
+def _mark(info: Mapping[str, Any]) -> str:
+    """What changes when a file does, as far as its file system says; empty if it says nothing."""
+    said = {key: str(info[key]) for key in _MARKS if info.get(key) is not None}
+    return json_digest({**said, "size": info["size"]}) if said else ""
+
+
+def _size(path: UPath) -> int:
+    try:
+        return int(path.stat().st_size)
+    except FileNotFoundError:
+        return -1
+
+
+def _bring(root: UPath, path: str, to: UPath, local: bool) -> tuple[str, bool]:
+    """Make one file of the copy equal the source's; its sha256, and whether it was written."""
+    digest = _sha256(root / path, root)
+    if _size(to) >= 0 and _sha256(to, to) == digest:
+        return digest, False
+    if local:
+        to.parent.mkdir(parents=True, exist_ok=True)
+    temporary = to.with_name(f".{to.name}.{uuid.uuid4().hex}.tmp") if local else to
+    try:
+        with (root / path).open("rb") as source, temporary.open("wb") as sink:
+            while chunk := source.read(_CHUNK):
+                sink.write(chunk)
+        if _sha256(temporary, temporary) != digest:
+            raise DatasetError(
+                "The copy of a file is not what the source says, it may be changing",
+                where=f"{root}/{path}",
+                fix="Run again when nobody writes to the source",
+            )
+        if local:
+            Path(temporary.path).replace(Path(to.path))
+    except FileNotFoundError as error:
+        raise _vanished(root, error) from error
+    except OSError as error:
+        raise DatasetError(
+            f"A file cannot be copied: {error}",
+            where=f"{root}/{path}",
+            fix="Make room or try again; what was copied is kept",
+        ) from error
+    finally:
+        if local:
+            Path(temporary.path).unlink(missing_ok=True)
+    return digest, True
+
+
+def _sha256(path: UPath, root: UPath) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise _vanished(root, error) from error
+    return digest.hexdigest()
+
+
+def _vanished(root: UPath, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"The source went away while it was copied ({error})",
+        where=str(root),
+        fix="Run again when it is back; what was copied is kept",
+    )
+
+
+def _remove_others(target: UPath, kept: set[str]) -> int:
+    """Take away files the source does not have, and folders left empty."""
+    removed = 0
+    for path, _ in _everything(target):
+        if path not in kept:
+            (target / path).unlink()
+            removed += 1
+    if target.protocol in ("", "file", "local"):
+        folders = [p for p in Path(target.path).rglob("*") if p.is_dir()]
+        for folder in sorted(folders, key=lambda p: len(p.parts), reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    return removed
+
+
+def _everything(target: UPath) -> list[tuple[str, Mapping[str, Any]]]:
+    base = str(target.path).rstrip("/")
+    found = target.fs.find(base, detail=True) if target.exists() else {}
+    return [
+        (PurePosixPath(path).relative_to(PurePosixPath(base)).as_posix(), info)
+        for path, info in sorted(found.items())
+    ]
+
+
+def _is_packed(config: Mapping[str, Any]) -> bool:
+    storage = config.get("storage")
+    return isinstance(storage, dict) and storage.get("class_path") == _PACKED_LAYOUT
+
+
+def _export(root: UPath, store: Store, name: str, report: Report) -> CopyResult:
+    """A task's own dataset as plain files; windows it lost are removed."""
+    target = store.local_path(source_key(name))
+    source = Dataset(root)
+    wanted = {(str(w.group), str(w.name)) for w in source.load_windows()}
+    before = {path for path, _ in _everything(UPath(target))}
+    export_dataset(Path(root.path), target, layout="files")
+    stale = set()
+    for path, _ in _everything(UPath(target)):
+        parts = path.split("/")
+        if parts[0] in _LEFT_OUT or (
+            parts[0] == "windows" and len(parts) > 3 and (parts[1], parts[2]) not in wanted
+        ):
+            stale.add(path)
+    kept = {path for path, _ in _everything(UPath(target))} - stale
+    removed = _remove_others(UPath(target), kept)
+    entries = {path: {"sha256": _sha256(UPath(target / path), UPath(target))} for path in kept}
+    report(len(kept), len(kept), "exported")
+    content = json_digest({path: entry["sha256"] for path, entry in entries.items()})
+    simulated = _says_simulated(Path(root.path).parent / "windows")
+    return CopyResult(UPath(target), content, len(kept), len(kept - before), removed, simulated)
+
+
+def _says_simulated(windows: Path) -> bool:
+    """Whether any window of a task was made from a simulated point."""
+    return any(
+        bool(pc.any(read_parquet(UPath(path), ["simulated"])["simulated"]).as_py())
+        for path in sorted(windows.glob("h3_cell=*/windows.parquet"))
+    )

@@ -1,0 +1,143 @@
+"""What a look at a source found: everything, not only the first thing."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from geofm_assets.core.errors import DatasetError, GeofmError
+
+Level = Literal["error", "warning"]
+_LISTED = 3
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or worth knowing.
+
+    Attributes:
+        level: an error keeps the dataset from being registered.
+        what: in one sentence.
+        where: file, window, field or flag.
+        fix: what to do.
+    """
+
+    level: Level
+    what: str
+    where: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        place = f" at {self.where}" if self.where else ""
+        return f"{self.level}: {self.what}{place}." + (f" {self.fix}." if self.fix else "")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that was inferred or said: `field` is `value`, because of `source`."""
+
+    field: str
+    value: str
+    source: str
+
+
+@dataclass
+class Findings:
+    """Gathers findings; the same trouble of many windows becomes one that counts them."""
+
+    _single: list[Finding] = field(default_factory=list)
+    _many: dict[tuple[Level, str, str], list[str]] = field(default_factory=dict)
+
+    def add(self, level: Level, what: str, where: str = "", fix: str = "") -> None:
+        """Something of the dataset as a whole."""
+        self._single.append(Finding(level, what, where, fix))
+
+    def add_error(self, error: GeofmError) -> None:
+        """What a part that could not go on raised."""
+        self._single.append(Finding("error", error.what.rstrip("."), error.where, error.fix))
+
+    def add_window(self, level: Level, what: str, window: str, fix: str = "") -> None:
+        """Something of one window; `what` must not name it."""
+        self._many.setdefault((level, what, fix), []).append(window)
+
+    def all(self) -> tuple[Finding, ...]:
+        """Everything, errors first, in a fixed order."""
+        found = list(self._single)
+        for (level, what, fix), windows in self._many.items():
+            names = sorted(windows)
+            shown = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+            count = "1 window" if len(names) == 1 else f"{len(names)} windows"
+            found.append(Finding(level, f"{what} ({count})", f"window {shown}", fix))
+        return tuple(sorted(found, key=lambda f: (f.level, f.what, f.where)))
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """Everything that was found of a source.
+
+    Attributes:
+        findings: errors first.
+        facts: what was inferred, and from where.
+        windows: how many were looked at.
+        counts: windows by split, as they would be ingested; empty if that is not known.
+    """
+
+    findings: tuple[Finding, ...]
+    facts: tuple[Fact, ...] = ()
+    windows: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Findings that keep the dataset out."""
+        return tuple(f for f in self.findings if f.level == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The others."""
+        return tuple(f for f in self.findings if f.level == "warning")
+
+    @property
+    def passed(self) -> bool:
+        """Whether the dataset can be ingested."""
+        return not self.errors
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "passed": self.passed,
+            "windows": self.windows,
+            "counts": dict(self.counts),
+            "findings": [vars(f).copy() for f in self.findings],
+            "facts": [vars(f).copy() for f in self.facts],
+        }
+
+    def require_passed(self, where: str) -> None:
+        """Raise one error that says all of them.
+
+        Raises:
+            DatasetError: there are errors.
+        """
+        errors = self.errors
+        if not errors:
+            return
+        if len(errors) == 1:
+            raise DatasetError(
+                errors[0].what,
+                where=f"{where}, {errors[0].where}" if errors[0].where else where,
+                fix=errors[0].fix,
+            )
+        listed = [f"{e.what}{f' at {e.where}' if e.where else ''}" for e in errors[:_NAMED]]
+        more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
+        raise DatasetError(
+            f"{len(errors)} things are wrong with the dataset: {'; '.join(listed)}{more}",
+            where=where,
+            fix="; ".join(dict.fromkeys(e.fix for e in errors[:_NAMED] if e.fix)),
+        )
+
+
+def level_counts(findings: Sequence[Finding]) -> dict[str, int]:
+    """Errors and warnings, counted."""
+    found = Counter(f.level for f in findings)
+    return {"error": found["error"], "warning": found["warning"]}

@@ -1,0 +1,263 @@
+"""Look at every window of a source once: labels, pixels, dates, sizes, duplicates, leakage.
+
+What is wrong with a window is written down and the next one is looked at, so that nothing is lost.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rslearn.dataset import Dataset, Window
+from upath import UPath
+
+from geofm_assets.core.errors import DatasetError
+from geofm_assets.core.progress import Report, silent
+from geofm_assets.evaluation.ingest.checks import common_size, divide, look_at_duplicates
+from geofm_assets.evaluation.ingest.images import as_utc, read_images
+from geofm_assets.evaluation.ingest.infer import Inferred, Parts, chosen_windows, infer_parts
+from geofm_assets.evaluation.ingest.label_plan import LabelPlan
+from geofm_assets.evaluation.ingest.labels import LabelError, raster_label, vector_label
+from geofm_assets.evaluation.ingest.options import IngestOptions
+from geofm_assets.evaluation.ingest.plausible import PixelSample
+from geofm_assets.evaluation.ingest.report import Fact, Findings, ValidationReport
+from geofm_assets.evaluation.ingest.rows import ScannedWindow
+from geofm_assets.evaluation.ingest.source import (
+    footprint,
+    given_split,
+    open_source,
+    sample_id,
+    source_path,
+    unknown_split,
+    window_side,
+)
+from geofm_assets.evaluation.samples.packing import SourceImages, SourceSample
+from geofm_assets.evaluation.samples.split import Place, Split
+from geofm_assets.evaluation.samples.types import IGNORE
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = (_EPOCH, _EPOCH)
+_KEPT_BYTES = 1 << 30  # of pixels, so that a dataset of ordinary size is read once
+
+
+@dataclass
+class Scan:
+    """What a look at a source came to.
+
+    Attributes:
+        dataset: the source, None if it cannot be opened.
+        inferred: None if something could not be told.
+        rows: usable windows, sorted by sample id.
+        split: None if there is none.
+        size: side of a window in pixels, None if they differ.
+        simulated: whether a scene or window says it was simulated.
+        report: everything that was found.
+    """
+
+    dataset: Dataset | None
+    inferred: Inferred | None
+    rows: list[ScannedWindow]
+    split: Split | None
+    size: int | None
+    simulated: bool
+    report: ValidationReport
+
+    def read(self, row: int, options: IngestOptions) -> SourceSample:
+        """Pixels and label of a row.
+
+        Raises:
+            DatasetError: the window changed since it was looked at.
+        """
+        assert self.dataset is not None
+        assert self.inferred is not None
+        scanned, label = self.rows[row], self.inferred.label
+        images = scanned.images or {
+            name: read_images(scanned.window, self.dataset.layers, plan, options)
+            for name, plan in self.inferred.modalities.items()
+        }
+        held = scanned.label
+        if label.dense:
+            held = raster_label(scanned.window, label, self.dataset.layers[label.layer])
+        return SourceSample(images, held)
+
+    def timesteps(self) -> dict[str, int]:
+        """The most images any window has, by modality."""
+        assert self.inferred is not None
+        return {
+            name: max((row.timesteps[name] for row in self.rows), default=0)
+            for name in self.inferred.modalities
+        }
+
+
+@dataclass
+class _Looking:
+    """State of one look."""
+
+    dataset: Dataset
+    options: IngestOptions
+    parts: Parts
+    findings: Findings
+    pixels: dict[str, PixelSample] = field(default_factory=dict)
+    rows: list[ScannedWindow] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    simulated: bool = False
+    read_pixels: bool = True
+    room: int = 0
+
+
+def scan_source(
+    source: str | Path | UPath,
+    options: IngestOptions,
+    report: Report = silent,
+    pixels: bool = True,
+    keep: bool = False,
+) -> Scan:
+    """Look at everything.
+
+    Args:
+        source: an rslearn dataset.
+        options: what was said.
+        report: told of windows done.
+        pixels: whether images are read; without them only what metadata and labels say is known.
+        keep: whether images stay in memory, up to a gigabyte, for packing.
+    """
+    findings = Findings()
+    try:
+        dataset = open_source(source_path(source))
+        windows = chosen_windows(dataset, options)
+    except DatasetError as error:
+        findings.add_error(error)
+        return Scan(None, None, [], None, None, False, ValidationReport(findings.all()))
+    parts = infer_parts(dataset, windows, options)
+    for failed in parts.errors:
+        findings.add_error(failed)
+    looking = _Looking(dataset, options, parts, findings, simulated=options.simulated)
+    looking.read_pixels, looking.room = pixels, _KEPT_BYTES if keep else 0
+    for name, plan in (parts.modalities or {}).items():
+        looking.pixels[name] = PixelSample(plan, len(windows))
+    for number, window in enumerate(windows, start=1):
+        _look(looking, window)
+        report(number, len(windows), sample_id(window))
+    for sample in looking.pixels.values():
+        sample.judge(findings, options.sentinel1_unit)
+    look_at_duplicates(looking.rows, findings)
+    size = common_size(looking.sizes, findings)
+    looking.rows.sort(key=lambda row: row.place.sample_id)
+    classes = parts.label.classes if parts.label is not None else ()
+    split = divide(looking.rows, classes, options, findings)
+    if split is not None:
+        shares = ", ".join(f"{name} {count}" for name, count in split.counts().items())
+        parts.facts.append(Fact("split", f"{split.rule}: {shares}", "; ".join(split.notes)))
+    inferred = None if parts.errors else parts.whole()
+    said = ValidationReport(
+        findings.all(), tuple(parts.facts), len(windows), split.counts() if split else {}
+    )
+    return Scan(dataset, inferred, looking.rows, split, size, looking.simulated, said)
+
+
+def _look(looking: _Looking, window: Window) -> None:
+    """One window."""
+    name = sample_id(window)
+    looking.simulated = looking.simulated or _says_simulated(window)
+    looking.sizes[window_side(window)] += 1
+    said = unknown_split(window, looking.options)
+    if said is not None:
+        what = f"Window option {looking.options.split_property} says {said!r}, which is no split"
+        fix = "Say --split-property for another option; splits are train, val and test"
+        looking.findings.add_window("warning", what, name, fix)
+    wanted = looking.parts.modalities or {} if looking.read_pixels else {}
+    images = {modality: _images(looking, window, modality) for modality in wanted}
+    found = _label(looking, window)
+    held = {modality: image for modality, image in images.items() if image is not None}
+    if found is None or len(held) < len(images) or (held and not _has_pixels(looking, name, held)):
+        return
+    label, text, classes = found
+    box, lon, lat = footprint(window)
+    place = Place(name, box, given_split(window, looking.options), classes)
+    steps = {modality: len(image.values) for modality, image in held.items()}
+    times = _times(window, held.values())
+    size = sum(image.values.nbytes for image in held.values())
+    looking.room -= size
+    kept = held if looking.room >= 0 else None
+    looking.rows.append(ScannedWindow(window, place, lon, lat, times, label, text, steps, kept))
+
+
+def _has_pixels(looking: _Looking, name: str, held: dict[str, SourceImages]) -> bool:
+    """Whether there is any valid pixel of a window."""
+    empty = [modality for modality, image in held.items() if not len(image.values)]
+    if len(empty) == len(held):
+        fix = "Materialize its imagery, or leave it out with --groups or --tags"
+        looking.findings.add_window("error", "A window has no valid pixel", name, fix)
+        return False
+    for modality in empty:
+        looking.findings.add_window("warning", f"A window has no valid pixel of {modality}", name)
+    return True
+
+
+def _images(looking: _Looking, window: Window, modality: str) -> SourceImages | None:
+    assert looking.parts.modalities is not None
+    plan = looking.parts.modalities[modality]
+    try:
+        images = read_images(window, looking.dataset.layers, plan, looking.options)
+    except DatasetError as error:
+        looking.findings.add_window("error", error.what, sample_id(window), error.fix)
+        return None
+    looking.pixels[modality].add(images.values)
+    return images
+
+
+def _label(looking: _Looking, window: Window) -> tuple[Any, str | None, tuple[str, ...]] | None:
+    """Label, text and classes of a window; None if it cannot be used."""
+    plan, name = looking.parts.label, sample_id(window)
+    if plan is None:
+        return None
+    try:
+        if plan.dense:
+            label = raster_label(window, plan, looking.dataset.layers[plan.layer])
+            classes = _shown(plan, label)
+            usable = bool(classes) if plan.classes else bool(np.isfinite(label).any())
+            if not usable:
+                what = "The label of a window has no valid pixel"
+                looking.findings.add_window("warning", what, name)
+            return None, None, classes
+        if name in looking.parts.unlabelled:
+            raise looking.parts.unlabelled[name]
+        value, text = vector_label(plan, looking.parts.properties[name])
+    except LabelError as error:
+        looking.findings.add_window("error", error.what, name, error.fix)
+        return None
+    if plan.task_type == "multilabel":
+        return value, text, tuple(c for c, on in zip(plan.classes, value, strict=True) if on)
+    return value, text, (text,) if plan.classes else ()
+
+
+def _shown(plan: LabelPlan, label: np.ndarray) -> tuple[str, ...]:
+    if not plan.classes:
+        return ()
+    return tuple(plan.classes[i] for i in np.unique(label[label != IGNORE]).tolist())
+
+
+def _times(window: Window, images: Iterable[SourceImages]) -> tuple[datetime, datetime]:
+    if window.time_range is not None:
+        start, end = window.time_range
+        return as_utc(start), as_utc(end)
+    held = [image.timestamps for image in images if len(image.timestamps)]
+    if not held:
+        return _NEVER
+    joined = np.concatenate(held)
+    first, last = int(joined[:, 0].min()), int(joined[:, 1].max())
+    return _EPOCH + timedelta(microseconds=first), _EPOCH + timedelta(microseconds=last)
+
+
+def _says_simulated(window: Window) -> bool:
+    if (window.options or {}).get("simulated"):
+        return True
+    return any(
+        isinstance(item, dict) and item.get("simulated")
+        for data in window.load_layer_datas().values()
+        for group in data.serialized_item_groups
+        for item in group
+    )

@@ -1,0 +1,1 @@
+"""Probes on frozen embeddings: kNN and linear, their metrics and intervals."""

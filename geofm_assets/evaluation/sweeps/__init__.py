@@ -1,0 +1,1 @@
+"""Sweeps over models, datasets and probe settings; the leaderboard."""

@@ -1,0 +1,275 @@
+"""How embeddings, probe scores and the leaderboard are made, stage by stage.
+
+Plain Python: a stage can be made from a notebook with a `Store`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from geofm_assets.core.errors import DatasetError
+from geofm_assets.core.hashing import json_digest
+from geofm_assets.core.outcome import (
+    CheckOutcome,
+    Json,
+    Location,
+    Markdown,
+    Outcome,
+    kept_check,
+    markdown_table,
+    schema_check,
+    table_metadata,
+)
+from geofm_assets.core.progress import Report, silent
+from geofm_assets.core.stage import inputs_digest
+from geofm_assets.core.store import Store
+from geofm_assets.evaluation.backbones.base import EvalModel, ModelInfo, Normalization
+from geofm_assets.evaluation.embeddings.encode import (
+    ENCODE_VERSION,
+    Encoded,
+    Samples,
+    encode,
+)
+from geofm_assets.evaluation.embeddings.store import (
+    EmbeddingSet,
+    EncodingKey,
+    open_embeddings,
+    quantized,
+)
+from geofm_assets.evaluation.embeddings.suitability import choose_patch_size, require_suitable
+from geofm_assets.evaluation.registry.entry import DatasetEntry
+from geofm_assets.evaluation.sweeps.leaderboard import (
+    PAGE_KEY,
+    TABLE_KEY,
+    leaderboard,
+    leaderboard_inputs,
+    score_key,
+)
+from geofm_assets.evaluation.sweeps.probing import probe_scores
+from geofm_assets.evaluation.sweeps.schema import PROBE_SCORE, ProbeScore
+from geofm_assets.evaluation.sweeps.settings import SweepSettings
+from geofm_assets.evaluation.sweeps.shown import (
+    described,
+    once_check,
+    readable,
+    standings,
+    weights_check,
+)
+
+_PREVIEW_ROWS = 20
+
+
+def swept(info: ModelInfo, entry: DatasetEntry, settings: SweepSettings) -> list[EncodingKey]:
+    """Encodings a sweep needs of a model on a dataset.
+
+    Raises:
+        ModelInputError: the model cannot run so.
+    """
+    patch = settings.patch_size or choose_patch_size(info, entry)
+    names = settings.normalizations(info.normalizations)
+    for name in names:
+        require_suitable(info, entry, name, patch)
+    return [EncodingKey(info.model_id, entry.dataset_id, name, patch) for name in names]
+
+
+@dataclass(frozen=True)
+class EmbeddingsStage:
+    """Every sample of a dataset through a model, once for each normalisation."""
+
+    settings: SweepSettings = field(default_factory=SweepSettings)
+    batch_size: int | None = None
+    code_version: str = ENCODE_VERSION
+
+    def make(
+        self,
+        store: Store,
+        model: EvalModel,
+        samples: Samples,
+        entry: DatasetEntry,
+        force: bool = False,
+        report: Report = silent,
+    ) -> Outcome:
+        """Encode what is not there."""
+        made = self.encode(store, model, samples, entry, force, report)
+        sets = {one.embeddings.key: one.embeddings for one in made}
+        first = made[0].embeddings.meta
+        encoded = sum(one.encoded for one in made)
+        size = sum(array.nbytes for one in sets.values() for array in one.arrays.values())
+        without = {name for one in sets.values() for name in one.meta["without_data"]}
+        metadata: dict[str, Any] = {
+            "model_id": model.info.model_id,
+            "encoder_start": model.info.start,
+            "dataset_id": entry.dataset_id,
+            "samples": len(samples),
+            "samples_encoded_now": encoded,
+            "seconds": round(sum(one.seconds for one in made), 3),
+            "megabytes": round(size / 1e6, 3),
+            "embedding_size": first["model"]["embedding_size"],
+            "samples_without_data": len(without),
+            "simulated": bool(first["simulated"]),
+            "files": Json({key: described(one) for key, one in sets.items()}),
+            "path": Location(f"{store.url}/{made[0].embeddings.key.rsplit('/', 1)[0]}"),
+        }
+        checks = [once_check(list(sets.values()), samples), weights_check(model)]
+        content = json_digest({key: one.content for key, one in sets.items()})
+        inputs = inputs_digest(self, sorted(sets))
+        return Outcome(content, inputs, metadata, checks, skipped=encoded == 0)
+
+    def encode(
+        self,
+        store: Store,
+        model: EvalModel,
+        samples: Samples,
+        entry: DatasetEntry,
+        force: bool = False,
+        report: Report = silent,
+    ) -> list[Encoded]:
+        """The sweep's encodings, from the store or through the encoder."""
+        made = []
+        for key in swept(model.info, entry, self.settings):
+            normalization: Normalization = (
+                "pretrained" if key.normalization == "pretrained" else "dataset"
+            )
+            one = encode(
+                model, samples, entry, store, normalization, key.patch_size,
+                report=report, batch_size=self.batch_size, force=force,
+            )  # fmt: skip
+            made.append(one)
+            if self.settings.precision == "int8":
+                quantized(store, one.embeddings)
+        return made
+
+
+@dataclass(frozen=True)
+class ProbeScoresStage:
+    """kNN and linear probes of a model on a dataset."""
+
+    settings: SweepSettings = field(default_factory=SweepSettings)
+    code_version: str = "1"
+
+    def key(self, info: ModelInfo, entry: DatasetEntry) -> str:
+        """Store key of the scores."""
+        return score_key(info.model_id, entry.dataset_id)
+
+    def inputs(self, info: ModelInfo, entry: DatasetEntry) -> str:
+        """The model, the dataset, how they were encoded, and the settings."""
+        keys = [key.key(self.settings.precision) for key in swept(info, entry, self.settings)]
+        entry_said = [entry.dataset_id, entry.task_type, entry.metric, entry.classes]
+        settings = self.settings.model_dump(mode="json")
+        return inputs_digest(self, keys, ENCODE_VERSION, entry_said, settings)
+
+    def make(
+        self,
+        store: Store,
+        info: ModelInfo,
+        samples: Samples,
+        entry: DatasetEntry,
+        force: bool = False,
+        report: Report = silent,
+    ) -> Outcome:
+        """Probe the embeddings in the store; rows of other sweeps are kept.
+
+        Raises:
+            DatasetError: a sample set other than the dataset's, or embeddings are missing.
+        """
+        key, inputs = self.key(info, entry), self.inputs(info, entry)
+        found = store.read_table(key) if store.exists(key) else PROBE_SCORE.empty_table()
+        ours = found.filter(pc.equal(found["inputs"], inputs))
+        if ours.num_rows and not force:
+            provenance = store.provenance(key)
+            content = provenance.content if provenance else ""
+            path = f"{store.url}/{key}"
+            return _scored(content, inputs, ours, kept_check(found), path, skipped=True)
+        sets = self._open(store, info, entry)
+        probed = probe_scores(
+            info, entry, samples, sets, self.settings, inputs=inputs, report=report
+        )
+        table = pa.Table.from_pylist(probed.rows, schema=PROBE_SCORE)
+        others = found.filter(pc.invert(self._same_kind(found)))
+        both = pa.concat_tables([others, table]).combine_chunks()
+        ref = store.write_table(
+            key,
+            both,
+            ProbeScore,
+            inputs=inputs_digest(self, sorted(set(both["inputs"].to_pylist()))),
+            code_version=self.code_version,
+            simulated=bool(pc.any(both["simulated"]).as_py()),
+        )
+        path, check = f"{store.url}/{key}", schema_check(ref.report)
+        return _scored(ref.provenance.content, inputs, table, check, path, notes=probed.notes)
+
+    def _open(
+        self, store: Store, info: ModelInfo, entry: DatasetEntry
+    ) -> Mapping[EncodingKey, EmbeddingSet]:
+        sets = {}
+        for key in swept(info, entry, self.settings):
+            found = open_embeddings(store, key.key())
+            if found.meta["code_version"] != ENCODE_VERSION:
+                raise DatasetError(
+                    f"The embeddings are of version {found.meta['code_version']} of the code, "
+                    f"this is {ENCODE_VERSION}",
+                    where=f"{store.url}/{found.key}",
+                    fix="Encode the dataset again",
+                )
+            sets[key] = quantized(store, found) if self.settings.precision == "int8" else found
+        return sets
+
+    def _same_kind(self, table: pa.Table) -> pa.ChunkedArray:
+        """Rows this sweep replaces."""
+        settings = self.settings
+        same = pc.equal(table["sweep"], settings.sweep)
+        same = pc.and_(same, pc.equal(table["precision"], settings.precision))
+        return pc.and_(same, pc.equal(table["subset"], settings.subset))
+
+
+@dataclass(frozen=True)
+class LeaderboardStage:
+    """Every score there is, on one page."""
+
+    code_version: str = "1"
+
+    def key(self, partition: str = "") -> str:
+        """Store key of the table beside the page."""
+        return TABLE_KEY
+
+    def inputs(self, store: Store, partition: str = "") -> str:
+        """Every score of the registry's datasets."""
+        return leaderboard_inputs(store)
+
+    def make(self, store: Store) -> Outcome:
+        """Write page and table."""
+        ref = leaderboard(store)
+        table = store.read_table(TABLE_KEY)
+        metadata = {
+            **table_metadata(table, ref),
+            "dagster/row_count": table.num_rows,
+            "page": Location(f"{store.url}/{PAGE_KEY}"),
+            "leaderboard": Markdown(markdown_table(standings(table))),
+        }
+        checks = [schema_check(ref.report)]
+        return Outcome(ref.provenance.content, ref.provenance.inputs, metadata, checks)
+
+
+def _scored(
+    content: str,
+    inputs: str,
+    rows: pa.Table,
+    check: CheckOutcome,
+    path: str,
+    *,
+    skipped: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Outcome:
+    """What a sweep's rows come to."""
+    metadata: dict[str, Any] = {
+        **table_metadata(rows),
+        "scores": Markdown(markdown_table(readable(rows))),
+        "simulated": bool(pc.any(rows["simulated"]).as_py()),
+        "path": Location(path),
+    }
+    if notes:
+        metadata["notes"] = Markdown("\n".join(f"- {note}" for note in notes))
+    return Outcome(content, inputs, metadata, [check], skipped)
