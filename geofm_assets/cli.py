@@ -16,7 +16,7 @@ from rich.markup import escape
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from geofm_assets import cli_evals  # noqa: E402
+from geofm_assets import cli_compare, cli_evals, cli_predict  # noqa: E402
 from geofm_assets.core.errors import GeofmError  # noqa: E402
 from geofm_assets.core.settings import Settings, load_settings  # noqa: E402
 from geofm_assets.core.store import Store  # noqa: E402
@@ -28,6 +28,8 @@ app = typer.Typer(
     help="From a label file to a metric: every artifact a Dagster asset.",
 )
 app.add_typer(cli_evals.app, name="evals")
+app.command()(cli_predict.predict)
+app.command()(cli_compare.compare)
 # a pipe has no width of its own; score tables need more than the usual 80 columns
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -41,19 +43,20 @@ TaskArgument = Annotated[str, typer.Argument(help="Name of a task, e.g. worldcer
 def demo(
     store: StoreOption = None,
     task: Annotated[str, typer.Option(help="Task to run.")] = "worldcereal_cropland",
-    preset: Annotated[str, typer.Option(help="Size of the sample world.")] = "demo",
+    preset: Annotated[
+        str | None, typer.Option(help="Size of the sample world; if not given, the task's usual.")
+    ] = None,
 ) -> None:
     """Build the sample world (SIMULATED) and run a whole task on it with one small experiment."""
-    from geofm_assets.sample_world.build import build
+    from geofm_assets.platform.demo import BURNED_AREA, demo_settings, map_a_fire
 
     settings = load_settings(store, profile="demo")
     console.print(f"Store: {settings.store}")
     console.print("Building the sample world: a small SIMULATED Earth, the same every time.")
-    world = build(Store(settings.store).local_path("sample_world"), preset=preset)
-    settings = load_settings(
-        settings.store, profile="demo", rdm=str(world.mirror), scenes=str(world.scenes)
-    )
+    settings = demo_settings(settings, task, preset)
     _drive(settings, task, [])
+    if task == BURNED_AREA:
+        map_a_fire(settings, console)
     geofm = "geofm" if shutil.which("geofm") else sys.argv[0]
     console.print("\nNext:", highlight=False)
     for arguments, meaning in (
@@ -71,6 +74,10 @@ def run(
     mirror: Annotated[
         str | None, typer.Option(help="RDM mirror folder, or the RDM's base URL.")
     ] = None,
+    perimeters: Annotated[
+        str | None,
+        typer.Option(help="Fire perimeters: a file GeoPandas reads, or a feature layer's URL."),
+    ] = None,
     scenes: Annotated[str | None, typer.Option(help="Folder of scenes with items.json.")] = None,
     store: StoreOption = None,
     experiment: Annotated[
@@ -87,11 +94,15 @@ def run(
 
     What you pass is remembered in the store: a later run or the UI needs only --store.
     """
-    from geofm_assets.tasks.config import parse_override
+    from geofm_assets.tasks.config import PERIMETERS_KEY, parse_override
 
     settings = load_settings(store, rdm=mirror, scenes=scenes, profile=profile)
     overrides = dict(settings.overrides)
     given = dict(parse_override(text) for text in override or [])
+    if perimeters is not None:
+        given[PERIMETERS_KEY] = (
+            perimeters if "://" in perimeters else str(Path(perimeters).resolve())
+        )
     overrides[task] = {**overrides.get(task, {}), **given}
     settings = settings.model_copy(update={"overrides": overrides})
     _drive(settings, task, experiment or [], force=force)

@@ -44,7 +44,9 @@ CHECK_DESCRIPTIONS = {
     "file_complete": "The label file was received whole.",
     "unique_sample_id": "No two points share a sample_id.",
     "some_rows_usable": "A file with rows gave at least one usable point.",
+    "one_sample_per_point": "Every point has its kind, fire and group in the table of samples.",
     "split_distance": "Points of two splits lie at least the promised distance apart.",
+    "centres_agree": "At their middle masks say what the samples say: upright, and in place.",
     "inside_cell": "The H3 cell of every point, computed anew, is the partition's.",
     "at_most_per_cell": "No more points than sampling.per_cell.",
     "band_contract": "Band order, dtype, scale, nodata and physical range are what models expect.",
@@ -55,19 +57,27 @@ CHECK_DESCRIPTIONS = {
     "weights": "The weights the encoder starts from were really loaded.",
     "valid_source": "Structure, bands, labels, dates and splits of the source hold no error.",
     "encodings_once": "Every sample was encoded once for each normalisation, and none twice.",
+    "every_tile": "Every tile of the area was mapped, or is recorded with why it was not.",
+    "seams": "A map changes class where tiles and crops meet no more often than elsewhere.",
+    "nodata_share": "At most half of what was asked for is without a class.",
+    "class_shares": "A map's shares of classes are not those of another world than training's.",
+    "polarity": "Classes are not swapped: neither training nor known fires fit better if they are.",
     "every_window": "There is one prediction for every window of the manifest.",
 }
 
 
 def check_specs(
-    asset: dg.AssetKey, *names: str, partitions_def: dg.PartitionsDefinition[str] | None = None
+    asset: dg.AssetKey,
+    *names: str,
+    partitions_def: dg.PartitionsDefinition[str] | None = None,
+    blocking: bool = True,
 ) -> list[dg.AssetCheckSpec]:
-    """Blocking check specs of an asset, by name; per partition where the asset has any."""
+    """Check specs of an asset, by name; per partition where the asset has any."""
     return [
         dg.AssetCheckSpec(
             name,
             asset=asset,
-            blocking=True,
+            blocking=blocking,
             partitions_def=partitions_def,
             description=CHECK_DESCRIPTIONS.get(name),
         )

@@ -77,3 +77,11 @@ class DatasetError(GeofmError):
 
 class ModelInputError(GeofmError):
     """A dataset lacks what a model cannot do without."""
+
+
+class RequestError(GeofmError):
+    """A request for a map cannot be used."""
+
+
+class MapError(GeofmError):
+    """A map's tiles do not fit together, or what is to be made of them cannot be."""

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -161,6 +162,7 @@ class Store:
         code_version: str,
         simulated: bool,
         report: ValidationReport | None = None,
+        file_metadata: Mapping[str, str] | None = None,
     ) -> TableRef:
         """Validate a table and write it as Parquet, its provenance in the file's metadata.
 
@@ -174,6 +176,7 @@ class Store:
             code_version: of the code that made it.
             simulated: whether any input was simulated.
             report: what `model` said of the table, if it was validated already.
+            file_metadata: what other readers look for in the file, such as GeoParquet's `geo`.
 
         Raises:
             SchemaError: the table breaks its schema; nothing is written then.
@@ -181,6 +184,7 @@ class Store:
         report = require_passed(report or validate(table, model), where=key)
         provenance = Provenance(inputs, table_digest(table), code_version, simulated)
         metadata = {
+            **(file_metadata or {}),
             "geofm.inputs": provenance.inputs,
             "geofm.content": provenance.content,
             "geofm.code_version": provenance.code_version,

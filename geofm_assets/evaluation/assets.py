@@ -8,6 +8,7 @@ import dagster as dg
 from geofm_assets.core.assets import PartitionConfig, check_specs, emit, emit_partitions
 from geofm_assets.core.progress import notify
 from geofm_assets.core.resources import StoreResource
+from geofm_assets.evaluation.comparison_stage import ComparisonStage
 from geofm_assets.evaluation.ingest.task import TaskDatasetStage
 from geofm_assets.evaluation.stages import BaselinesStage, ScoresStage, ScoreTableStage
 from geofm_assets.evaluation.sweeps.partitions import DATASETS
@@ -17,10 +18,11 @@ from geofm_assets.training.stages import TrainingTask
 
 def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
     """The evaluation assets of a task."""
-    scores_stage, baselines_stage, table_stage, dataset_stage = (
+    scores_stage, baselines_stage, table_stage, comparison_stage, dataset_stage = (
         ScoresStage(task),
         BaselinesStage(task),
         ScoreTableStage(task),
+        ComparisonStage(task),
         TaskDatasetStage(task),
     )
 
@@ -28,10 +30,11 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         return dg.AssetKey([task.name, name])
 
     experiments = experiments_definition(task)
-    scores_key, baselines_key, table_key, dataset_key = (
+    scores_key, baselines_key, table_key, comparison_key, dataset_key = (
         key("eval_scores"),
         key("baseline_scores"),
         key("score_table"),
+        key("comparison"),
         key("evaluation_dataset"),
     )
 
@@ -46,7 +49,8 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         output_required=False,
         check_specs=check_specs(scores_key, "schema", partitions_def=experiments),
         description="Accuracy, macro-F1 and per-class precision, recall and F1 of an experiment, "
-        "per split, each with a bootstrap interval.",
+        "per split, each with a bootstrap interval. Of a segmentation head they are over pixels, "
+        "with IoU, and by fire size and year where labels are perimeters.",
     )
     def eval_scores(
         context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource
@@ -65,8 +69,8 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         kinds={"scikitlearn"},
         code_version=baselines_stage.code_version,
         check_specs=check_specs(baselines_key, "schema"),
-        description="Majority class and per-pixel logistic regression on the same split: what an "
-        "encoder has to beat.",
+        description="Majority class and per-pixel rules on the same split, for each head of the "
+        "task: what an encoder has to beat.",
     )
     def baseline_scores(
         context: dg.AssetExecutionContext, store: StoreResource
@@ -90,6 +94,22 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         yield from emit(context, lambda: table_stage.make(opened))
 
     @dg.asset(
+        key=comparison_key,
+        deps=[scores_key, table_key],
+        group_name=task.name,
+        kinds={"parquet"},
+        code_version=comparison_stage.code_version,
+        check_specs=check_specs(comparison_key, "schema"),
+        description="Set-ups compared: every experiment with its axes, score and training, and "
+        "for each axis the paired difference between its values, with intervals and a picture.",
+    )
+    def comparison(
+        context: dg.AssetExecutionContext, store: StoreResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        opened = store.open()
+        yield from emit(context, lambda: comparison_stage.make(opened))
+
+    @dg.asset(
         key=dataset_key,
         deps=[key("split_manifest")],
         group_name=task.name,
@@ -108,4 +128,4 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         if task.name not in known:
             context.instance.add_dynamic_partitions(DATASETS, [task.name])
 
-    return [eval_scores, baseline_scores, score_table, evaluation_dataset]
+    return [eval_scores, baseline_scores, score_table, comparison, evaluation_dataset]

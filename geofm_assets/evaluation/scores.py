@@ -26,6 +26,22 @@ def class_slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
+def class_slugs(classes: tuple[str, ...]) -> list[str]:
+    """Class names as metric names spell them.
+
+    Raises:
+        ConfigError: two are spelt alike, or one has no letter or digit.
+    """
+    slugs = [class_slug(name) for name in classes]
+    if len(set(slugs)) < len(slugs) or not all(slugs):
+        raise ConfigError(
+            "Two classes have the same metric name, or one has none",
+            where=", ".join(classes),
+            fix="Use letters and digits that tell them apart",
+        )
+    return slugs
+
+
 def scores(
     predictions: pa.Table,
     classes: tuple[str, ...],
@@ -54,14 +70,8 @@ def scores(
         ExperimentError: rows of several models, or a class id outside the classes.
         ConfigError: two class names are spelt alike, or cells are drawn where there is only one.
     """
-    slugs = [class_slug(name) for name in classes]
-    if len(set(slugs)) < len(slugs) or not all(slugs):
-        raise ConfigError(
-            "Two classes have the same metric name, or one has none",
-            where=", ".join(classes),
-            fix="Use letters and digits that tell them apart",
-        )
-    said = {c: _only(predictions, c) for c in ("experiment", "model_id", "label_rule")}
+    slugs = class_slugs(classes)
+    said = {c: only_value(predictions, c) for c in ("experiment", "model_id", "label_rule")}
     simulated = bool(pc.any(predictions["simulated"]).as_py())
     rows: list[dict[str, object]] = []
     for split in SPLITS:
@@ -147,8 +157,12 @@ def _matrices(
     )
 
 
-def _only(predictions: pa.Table, column: str) -> str:
-    """The one value of a column."""
+def only_value(predictions: pa.Table, column: str) -> str:
+    """The one value of a column.
+
+    Raises:
+        ExperimentError: there are several, or no rows.
+    """
     values = sorted(set(predictions[column].to_pylist()))
     if len(values) != 1:
         raise ExperimentError(

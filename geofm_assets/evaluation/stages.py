@@ -1,4 +1,4 @@
-"""How baselines, scores and the score table are made, stage by stage.
+"""How scores and the score table are made, stage by stage.
 
 Plain Python: a stage can be made from a notebook with a `Store`.
 """
@@ -18,12 +18,23 @@ from geofm_assets.core.outcome import (
 )
 from geofm_assets.core.stage import content_of, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
-from geofm_assets.evaluation.baselines import baseline_predictions
+from geofm_assets.evaluation.baseline_stage import BaselinesStage
+from geofm_assets.evaluation.fire_samples import (
+    groups_of,
+    positive_id,
+    samples_keys,
+    task_samples,
+)
 from geofm_assets.evaluation.plots import confusion_plot, score_plot
-from geofm_assets.evaluation.schema import Score
+from geofm_assets.evaluation.readable import readable, readable_parts
+from geofm_assets.evaluation.schema import Score, SegmentationPart
+from geofm_assets.evaluation.scores import class_slugs
 from geofm_assets.evaluation.scores import scores as make_scores
-from geofm_assets.training.schema import Prediction
-from geofm_assets.training.stages import ManifestStage, PredictionsStage, TrainingTask
+from geofm_assets.evaluation.segmentation_scores import scores_by_part, segmentation_scores
+from geofm_assets.training.experiment import Experiment
+from geofm_assets.training.stages import PredictionsStage, TrainingTask
+
+__all__ = ["BaselinesStage", "ScoreTableStage", "ScoresStage", "readable"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +49,17 @@ class ScoresStage:
         return f"{self.task.folder(experiment)}/metrics.parquet"
 
     def inputs(self, store: Store, experiment: str) -> str:
-        """The predictions."""
-        return inputs_digest(self, content_of(store, PredictionsStage(self.task).key(experiment)))
+        """The predictions, and of a segmentation head the samples they are grouped by."""
+        key = PredictionsStage(self.task).key(experiment)
+        said = [content_of(store, key)]
+        if _segments(experiment):
+            said += [content_of(store, k) for k in samples_keys(store, self.task, key)]
+        return inputs_digest(self, *said)
 
     def make(self, store: Store, experiment: str, force: bool) -> Outcome:
         """Score every split, with bootstrap intervals."""
+        if _segments(experiment):
+            return self._of_pixels(store, experiment, force)
         inputs = self.inputs(store, experiment)
         predictions = store.read_table(PredictionsStage(self.task).key(experiment))
         classes = self.task.rule.classes
@@ -71,57 +88,57 @@ class ScoresStage:
         }
         return Outcome(content, inputs, metadata, [schema], skipped)
 
+    def parts_key(self, experiment: str) -> str:
+        """Store key of a segmentation head's scores by fire size, fire year and kind."""
+        return f"{self.task.folder(experiment)}/metrics_by_part.parquet"
 
-@dataclass(frozen=True)
-class BaselinesStage:
-    """What a majority vote and a per-pixel logistic regression reach on the same split."""
-
-    task: TrainingTask
-    code_version: str = "1"
-
-    def folder(self, name: str) -> str:
-        """Store prefix of a baseline."""
-        return f"tasks/{self.task.name}/experiments/{name}"
-
-    def key(self, partition: str = "") -> str:
-        """Store key of the last baseline's scores, written last."""
-        return f"{self.folder('baseline_logistic')}/metrics.parquet"
-
-    def inputs(self, store: Store, partition: str = "") -> str:
-        """The manifest (which names the chips) and the seed."""
-        manifest = content_of(store, ManifestStage(self.task).key())
-        return inputs_digest(self, manifest, self.task.training.seed)
-
-    def make(self, store: Store) -> Outcome:
-        """Fit on train, predict and score every split."""
-        inputs = self.inputs(store)
-        manifest = store.read_table(ManifestStage(self.task).key())
-        rule = self.task.rule
-        tables = baseline_predictions(
-            manifest,
-            store.local_path(f"tasks/{self.task.name}/chips"),
-            rule.classes,
-            label_rule=f"{rule.name}@{rule.version}",
-            seed=self.task.training.seed,
-        )
-        gathered = []
-        for name in sorted(tables, key=lambda n: n == "baseline_logistic"):
+    def _of_pixels(self, store: Store, experiment: str, force: bool) -> Outcome:
+        """Score a segmentation head; by parts too where samples are of fires."""
+        inputs = self.inputs(store, experiment)
+        key = PredictionsStage(self.task).key(experiment)
+        rows, rule = store.read_table(key), self.task.rule
+        samples = task_samples(store, self.task, key)
+        found = store.provenance(self.key(experiment))
+        skipped = found is not None and found.inputs == inputs and not force
+        if found is not None and skipped:
+            table, content = store.read_table(self.key(experiment)), found.content
+            schema = kept_check(table)
+        else:
+            seed = self.task.training.seed
+            groups = None if samples is None else groups_of(samples)
+            table = segmentation_scores(rows, rule.classes, groups=groups, seed=seed)
             written: MadeFrom = {
                 "inputs": inputs,
                 "code_version": self.code_version,
-                "simulated": bool(pc.any(tables[name]["simulated"]).as_py()),
+                "simulated": bool(pc.any(table["simulated"]).as_py()),
             }
-            folder = self.folder(name)
-            store.write_table(f"{folder}/predictions.parquet", tables[name], Prediction, **written)
-            table = make_scores(tables[name], rule.classes, seed=self.task.training.seed)
-            ref = store.write_table(f"{folder}/metrics.parquet", table, Score, **written)
-            gathered.append(table)
-        both = pa.concat_tables(gathered)
+            if samples is not None:
+                positive = positive_id(rule)
+                parts = scores_by_part(rows, rule.classes, positive, samples, seed=seed)
+                store.write_table(self.parts_key(experiment), parts, SegmentationPart, **written)
+            ref = store.write_table(self.key(experiment), table, Score, **written)
+            content, schema = ref.provenance.content, schema_check(ref.report)
         metadata = {
-            "dagster/row_count": both.num_rows,
-            "test": Markdown(markdown_table(readable(both))),
+            **table_metadata(table),
+            "simulated": bool(pc.any(table["simulated"]).as_py()),
+            "encoder_start": rows["encoder_start"][0].as_py(),
+            "test": Markdown(markdown_table(readable(table))),
+            "intervals": "over windows"
+            if samples is None
+            else "over groups: a fire with its ring and complex, "
+            "or a far sample; over windows in a split with only one group",
         }
-        return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
+        if samples is not None:
+            slug = class_slugs(rule.classes)[positive_id(rule)]
+            shown = ("accuracy", f"iou_{slug}", f"f1_{slug}")
+            parts = store.read_table(self.parts_key(experiment))
+            metadata["by_part"] = Markdown(markdown_table(readable_parts(parts, shown)))
+        return Outcome(content, inputs, metadata, [schema], skipped)
+
+
+def _segments(experiment: str) -> bool:
+    """Whether an experiment has one class a pixel."""
+    return Experiment.parse(experiment).head == "segmentation"
 
 
 @dataclass(frozen=True)
@@ -166,22 +183,3 @@ class ScoreTableStage:
             "plot": Markdown(score_plot(table)),
         }
         return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
-
-
-def readable(scores: pa.Table, split: str = "test") -> pa.Table:
-    """Scores of one split as people read them: value with its interval."""
-    rows = scores.filter(pc.equal(scores["split"], split)).to_pylist()
-    return pa.Table.from_pylist(
-        [
-            {
-                "experiment": r["experiment"],
-                "metric": r["metric"],
-                "value": f"{r['value']:.3f}",
-                "95 % interval": f"{r['low']:.3f} to {r['high']:.3f}",
-                "windows": r["n"],
-                "data": "SIMULATED" if r["simulated"] else "real",
-            }
-            for r in rows
-        ]
-        or [{"experiment": "none yet", "metric": "", "value": "", "windows": 0, "data": ""}]
-    )

@@ -19,16 +19,24 @@ from typing import Any, Literal
 
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.hashing import json_digest
-from geofm_assets.imagery.bands import LAYERS, SENTINEL1, SENTINEL2, LayerSpec
+from geofm_assets.imagery.bands import LAYERS, SENTINEL1, LayerSpec
 from geofm_assets.imagery.config import ImageryConfig
-from geofm_assets.imagery.periods import (
-    DAYS_A_PERIOD,
-    PeriodRule,
-    request_duration,
-    request_offset,
+from geofm_assets.imagery.dataset_sources import (
+    DAYS_BEFORE,
+    PLANETARY_COMPUTER,
+    local_source,
+    stac_source,
 )
 
-PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+__all__ = [
+    "PLANETARY_COMPUTER",
+    "Layout",
+    "copy_config",
+    "dataset_config",
+    "ensure_dataset",
+    "source_digest",
+]
+
 Layout = Literal["packed", "files", "classic"]
 
 _LOCATIONS = ("folder", "base_url")
@@ -57,6 +65,7 @@ def ensure_dataset(
     scenes: str | None,
     stac_url: str | None,
     layout: Layout = "packed",
+    days_before: int = DAYS_BEFORE,
 ) -> dict[str, Any]:
     """Write the dataset's config.json, or leave it if it says the same.
 
@@ -67,6 +76,8 @@ def ensure_dataset(
         stac_url: base URL of the STAC API, for profile `planetary_computer`; None for Planetary
             Computer itself.
         layout: how windows and rasters are stored.
+        days_before: days from the start of a window's time range to its valid_time, from which
+            frames are counted.
 
     Returns:
         The configuration as written.
@@ -76,7 +87,7 @@ def ensure_dataset(
             configuration. Only where the source lies may change under existing windows: scenes
             are recognised by their content.
     """
-    config = dataset_config(imagery, scenes, stac_url, layout)
+    config = dataset_config(imagery, scenes, stac_url, layout, days_before)
     path = dataset_dir / "config.json"
     found = _read(path)
     if found == config:
@@ -150,6 +161,7 @@ def dataset_config(
     scenes: str | None,
     stac_url: str | None,
     layout: Layout = "packed",
+    days_before: int = DAYS_BEFORE,
 ) -> dict[str, Any]:
     """Rslearn's configuration of a dataset with the label layer and the imagery layers.
 
@@ -160,9 +172,9 @@ def dataset_config(
     for name in imagery.modalities:
         layer = LAYERS[name]
         source = (
-            _local_source(layer, imagery, scenes)
+            local_source(layer, imagery, scenes, days_before)
             if imagery.profile == "local_scenes"
-            else _stac_source(layer, imagery, stac_url or PLANETARY_COMPUTER)
+            else stac_source(layer, imagery, stac_url or PLANETARY_COMPUTER, days_before)
         )
         layers[name] = _raster_layer(layer, imagery, source)
     return {
@@ -193,71 +205,6 @@ def _raster_layer(
             "init_args": {"linear_to_decibels": linear},
         },
         "data_source": source,
-    }
-
-
-def _local_source(layer: LayerSpec, imagery: ImageryConfig, scenes: str | None) -> dict[str, Any]:
-    if not scenes:
-        raise ConfigError(
-            "Profile local_scenes needs a folder of scenes",
-            fix="Pass --scenes DIR (a folder with items.json)",
-        )
-    cloud = imagery.max_cloud_cover if layer.name == SENTINEL2 else None
-    return _source(
-        f"{_PACKAGE}.scenes.LocalScenes",
-        {
-            "folder": str(Path(scenes).expanduser().resolve()),
-            "collection": layer.collection,
-            "period_rule": "calendar_month",
-            "max_cloud_cover": cloud,
-        },
-        imagery,
-        period_rule="calendar_month",
-    )
-
-
-def _stac_source(layer: LayerSpec, imagery: ImageryConfig, base_url: str) -> dict[str, Any]:
-    if layer.name == SENTINEL2:
-        arguments: dict[str, Any] = {
-            "base_url": base_url,
-            "harmonize": True,
-            "sort_by": "eo:cloud_cover",
-            "query": None
-            if imagery.max_cloud_cover is None
-            else {"eo:cloud_cover": {"lte": imagery.max_cloud_cover}},
-        }
-        name = "Sentinel2Stac"
-    else:
-        arguments = {
-            "base_url": base_url,
-            "query": {
-                "sar:instrument_mode": {"eq": "IW"},
-                "sar:polarizations": {"eq": ["VV", "VH"]},
-            },
-        }
-        name = "Sentinel1Stac"
-    return _source(f"{_PACKAGE}.stac.{name}", arguments, imagery, period_rule="fixed")
-
-
-def _source(
-    class_path: str, arguments: dict[str, Any], imagery: ImageryConfig, period_rule: PeriodRule
-) -> dict[str, Any]:
-    query: dict[str, Any] = {
-        "space_mode": "MOSAIC",
-        "max_matches": imagery.months,
-        "mosaic_compositing_overlaps": imagery.coverages,
-        # rslearn's default is newest first
-        "per_period_mosaic_reverse_time_order": False,
-    }
-    if period_rule == "fixed":
-        query["period_duration"] = f"{DAYS_A_PERIOD}d"
-    return {
-        "class_path": class_path,
-        "init_args": arguments,
-        "query_config": query,
-        "time_offset": f"{request_offset(imagery.months).days}d",
-        "duration": f"{request_duration(imagery.months).days}d",
-        "ingest": imagery.ingest,
     }
 
 

@@ -4,6 +4,7 @@ config.json names it by class path, so that plain rslearn prepares, ingests and 
 a folder of scenes as it does from any catalogue.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +26,10 @@ from geofm_assets.imagery.bands import COLLECTIONS
 from geofm_assets.imagery.footprints import footprint
 from geofm_assets.imagery.index import Scene, SceneIndex, scenes_info
 from geofm_assets.imagery.periods import PeriodRule, centre, period_of, periods
+from geofm_assets.imagery.scene_item import SceneItem
 from geofm_assets.imagery.scene_reader import SceneReader
 
 __all__ = ["LocalScenes", "SceneIndex", "SceneItem", "scenes_info"]
-
-
-class SceneItem(Item):
-    """One scene as rslearn keeps it with a window.
-
-    Attributes:
-        file: path inside the scenes folder.
-        content: digest of the file the window was prepared with.
-        simulated: whether the scene was simulated.
-    """
-
-    def __init__(
-        self, name: str, geometry: STGeometry, file: str, content: str, simulated: bool
-    ) -> None:
-        super().__init__(name, geometry)
-        self.file = file
-        self.content = content
-        self.simulated = simulated
-
-    def serialize(self) -> dict[str, Any]:
-        """As rslearn writes it to items.json of a window."""
-        return {
-            **super().serialize(),
-            "file": self.file,
-            "content": self.content,
-            "simulated": self.simulated,
-        }
-
-    @staticmethod
-    def deserialize(d: dict[str, Any]) -> "SceneItem":
-        """Back from items.json of a window."""
-        geometry = STGeometry.deserialize(d["geometry"])
-        return SceneItem(d["name"], geometry, d["file"], d["content"], d["simulated"])
 
 
 class LocalScenes(DirectMaterializeDataSource[SceneItem]):
@@ -76,6 +45,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         collection: which scenes of it, "sentinel-2-l2a" or "sentinel-1-rtc".
         period_rule: see `periods`.
         max_cloud_cover: per cent; scenes that state more are left out.
+        frames: the only periods wanted, see `periods`; None for all.
         context: given by rslearn.
     """
 
@@ -88,6 +58,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         collection: str,
         period_rule: PeriodRule = "calendar_month",
         max_cloud_cover: float | None = None,
+        frames: Sequence[int] | None = None,
         context: DataSourceContext = DataSourceContext(),
     ) -> None:
         if collection not in COLLECTIONS:
@@ -100,7 +71,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
         self.folder = (base / Path(folder).expanduser()).resolve()
         self.layer = COLLECTIONS[collection]
         self.period_rule: PeriodRule = period_rule
-        self.max_cloud_cover = max_cloud_cover
+        self.max_cloud_cover, self.frames = max_cloud_cover, frames
         self.reader = SceneReader(self.layer)
         self._digest = ""
         self._scenes: dict[str, Scene] = {}
@@ -114,8 +85,9 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
 
         Args:
             geometries: windows with the time range imagery is asked for.
-            query_config: `max_matches` is the number of periods, `mosaic_compositing_overlaps`
-                how many scenes covering the window a mosaic may draw on.
+            query_config: `max_matches` is the number of periods, unless there are frames;
+                `mosaic_compositing_overlaps` how many scenes covering the window a mosaic may
+                draw on.
 
         Raises:
             ImageryError: the folder is not what its index says.
@@ -239,7 +211,7 @@ class LocalScenes(DirectMaterializeDataSource[SceneItem]):
     ) -> list[MatchedItemGroup[SceneItem]]:
         if geometry.time_range is None:
             raise ImageryError("The window has no time range", where=str(geometry))
-        laid = periods(self.period_rule, geometry.time_range, query.max_matches)
+        laid = periods(self.period_rule, geometry.time_range, query.max_matches, self.frames)
         mosaic = QueryConfig(
             max_matches=1, mosaic_compositing_overlaps=query.mosaic_compositing_overlaps
         )

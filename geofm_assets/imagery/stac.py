@@ -7,6 +7,7 @@ Matching, signing, harmonisation and reading are rslearn's.
 
 import xml.etree.ElementTree as ET
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -74,9 +75,10 @@ class _PeriodsMixin(PlanetaryComputer):
     """One item group a period, oldest first; the API's address as an argument."""
 
     base_url: str
+    frames: Sequence[int] | None
 
-    def _connect(self, base_url: str) -> None:
-        self.base_url = base_url.rstrip("/")
+    def _connect(self, base_url: str, frames: Sequence[int] | None) -> None:
+        self.base_url, self.frames = base_url.rstrip("/"), frames
         self.client = PlanetaryComputerStacClient(self.base_url)
         self.client.session.mount("http://", _PatientAdapter())
         self.client.session.mount("https://", _PatientAdapter())
@@ -103,7 +105,7 @@ class _PeriodsMixin(PlanetaryComputer):
                 fix="Try again later; windows already prepared are kept",
             ) from error
         return [
-            _one_a_period(groups, geometry, query_config)
+            _one_a_period(groups, geometry, query_config, self.frames)
             for groups, geometry in zip(matched, geometries, strict=True)
         ]
 
@@ -143,6 +145,7 @@ class Sentinel2Stac(_PeriodsMixin, Sentinel2):
         query: STAC query.
         sort_by: item property to take scenes of a period by, lowest first.
         timeout_s: seconds to wait for an asset.
+        frames: the only periods wanted, see `periods`; None for all.
         context: given by rslearn.
     """
 
@@ -153,6 +156,7 @@ class Sentinel2Stac(_PeriodsMixin, Sentinel2):
         query: dict[str, Any] | None = None,
         sort_by: str | None = "eo:cloud_cover",
         timeout_s: float = _TIMEOUT_S,
+        frames: Sequence[int] | None = None,
         context: DataSourceContext = DataSourceContext(),
     ) -> None:
         super().__init__(
@@ -162,7 +166,7 @@ class Sentinel2Stac(_PeriodsMixin, Sentinel2):
             timeout=timedelta(seconds=timeout_s),
             context=context,
         )
-        self._connect(base_url)
+        self._connect(base_url, frames)
         self._xml: OrderedDict[str, ET.Element] = OrderedDict()
 
     def _get_product_xml(self, item: SourceItem) -> ET.Element:
@@ -181,6 +185,7 @@ class Sentinel1Stac(_PeriodsMixin, Sentinel1):
         base_url: address of the STAC API.
         query: STAC query.
         timeout_s: seconds to wait for an asset.
+        frames: the only periods wanted, see `periods`; None for all.
         context: given by rslearn.
     """
 
@@ -189,15 +194,19 @@ class Sentinel1Stac(_PeriodsMixin, Sentinel1):
         base_url: str = PLANETARY_COMPUTER,
         query: dict[str, Any] | None = None,
         timeout_s: float = _TIMEOUT_S,
+        frames: Sequence[int] | None = None,
         context: DataSourceContext = DataSourceContext(),
     ) -> None:
         super().__init__(query=query, timeout=timedelta(seconds=timeout_s), context=context)
-        self._connect(base_url)
+        self._connect(base_url, frames)
         self.sort_by = "datetime"
 
 
 def _one_a_period(
-    groups: list[MatchedItemGroup[SourceItem]], geometry: STGeometry, query: QueryConfig
+    groups: list[MatchedItemGroup[SourceItem]],
+    geometry: STGeometry,
+    query: QueryConfig,
+    frames: Sequence[int] | None,
 ) -> list[MatchedItemGroup[SourceItem]]:
     if not groups or query.period_duration is None:
         return groups
@@ -205,12 +214,14 @@ def _one_a_period(
         raise ImageryError("The window has no time range", where=str(geometry))
     found = {group.request_time_range: group for group in groups}
     laid = periods("fixed", geometry.time_range, query.max_matches)
-    if query.per_period_mosaic_reverse_time_order:
-        laid.reverse()
-    filled = [found.pop(period, MatchedItemGroup([], period)) for period in laid]
+    filled = {period: found.pop(period, MatchedItemGroup([], period)) for period in laid}
     if found:
         raise ImageryError(
             f"A mosaic lies outside the periods asked for: {next(iter(found))}",
             where=str(geometry),
         )
-    return filled
+    chosen = periods("fixed", geometry.time_range, query.max_matches, frames)
+    if query.per_period_mosaic_reverse_time_order:
+        chosen.reverse()
+    kept = [filled[period] for period in chosen]
+    return kept if any(group.items for group in kept) else []

@@ -114,7 +114,11 @@ class DatasetStage:
         index = self.task.scene_index(source)
         folder = store.local_path(dataset_key(self.task.name))
         config = ensure_dataset(
-            folder, self.task.imagery, source.scenes if index else None, source.stac_url
+            folder,
+            self.task.imagery,
+            source.scenes if index else None,
+            source.stac_url,
+            days_before=self.task.windows.days_before,
         )
         report = check_source(source.scenes) if index else ContractReport.unchecked()
         record: dict[str, Any] = {

@@ -26,12 +26,14 @@ class ImageryLayer:
         config: rslearn's configuration of it.
         months: how many periods.
         rule: how the periods are laid.
+        frames: which months they are, if they are not consecutive.
     """
 
     spec: LayerSpec
     config: LayerConfig
     months: int
     rule: PeriodRule
+    frames: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -44,7 +46,7 @@ class ImageryLayer:
             raise ImageryError("The window has no time range", where=f"window {window.name}")
         request = self.config.data_source.get_request_time_range(window.time_range)
         assert request is not None
-        return periods(self.rule, request, self.months)
+        return periods(self.rule, request, self.months, self.frames)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def open_dataset(dataset_dir: Path) -> tuple[Dataset, list[ImageryLayer]]:
         if name in LAYERS and config.data_source is not None:
             query = config.data_source.query_config
             rule: PeriodRule = "fixed" if query.period_duration else "calendar_month"
-            layers.append(ImageryLayer(LAYERS[name], config, query.max_matches, rule))
+            frames = config.data_source.init_args.get("frames")
+            chosen = None if frames is None else tuple(frames)
+            months = query.max_matches if chosen is None else len(chosen)
+            layers.append(ImageryLayer(LAYERS[name], config, months, rule, chosen))
     return dataset, layers
 
 

@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from geofm_assets.labels.calfire.config import CLASSES, CalfireConfig
+
 WORLDCEREAL_RULES = ("ai2_v1", "worldcereal_temporary", "worldcereal_landcover10")
 IDENTITY_RULE = "identity"
 
@@ -52,22 +54,25 @@ class LabelsConfig(_Section):
     """Where labels come from and how they become classes.
 
     Attributes:
-        source: `worldcereal` (the reference data module or a mirror of it) or `csv` (your file).
-        min_confidence: which WorldCereal collections are taken; unused for `csv`.
+        source: `worldcereal` (the reference data module or a mirror of it), `csv` (your file) or
+            `calfire` (fire perimeters).
+        min_confidence: which WorldCereal collections are taken; unused for other sources.
         rule: name of the label rule, see `labels.rules`.
         file: the label file of source `csv`, CSV or GeoParquet.
         columns: the columns of that file.
         classes: class names of rule `identity`, in the order of their ids.
         ignore: labels that rule `identity` leaves out on purpose.
+        calfire: where the perimeters of source `calfire` are, and how they are sampled.
     """
 
-    source: Literal["worldcereal", "csv"]
+    source: Literal["worldcereal", "csv", "calfire"]
     min_confidence: MinConfidence = MinConfidence()
     rule: str
     file: str | None = None
     columns: ColumnMap = ColumnMap()
     classes: list[str] | None = None
     ignore: list[str] = []
+    calfire: CalfireConfig | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -78,8 +83,12 @@ class LabelsConfig(_Section):
             raise ValueError(f"source worldcereal needs one of {', '.join(WORLDCEREAL_RULES)}")
         if self.source == "csv" and not self.file:
             raise ValueError("source csv needs file: the path of a CSV or GeoParquet")
-        if self.source == "worldcereal" and self.file:
+        if self.source != "csv" and self.file:
             raise ValueError("file belongs to source csv; a mirror is set where the RDM is")
+        if (self.source == "calfire") != (self.calfire is not None):
+            raise ValueError("source calfire and the section calfire go together")
+        if self.source == "calfire" and (self.rule, self.classes) != (IDENTITY_RULE, CLASSES):
+            raise ValueError(f"source calfire needs rule identity and classes {CLASSES}")
         if self.rule != IDENTITY_RULE and (self.classes or self.ignore):
             raise ValueError(f"classes and ignore belong to rule identity, not to {self.rule}")
         return self

@@ -8,12 +8,12 @@ import shapely
 
 from geofm_assets.labels import refusals as why
 from geofm_assets.labels.refusals import Refusals
-from geofm_assets.labels.schema import POINT_RULES
+from geofm_assets.labels.schema import LOCATED_RULES
 from geofm_assets.labels.wkb import LEFT_TO_GEOS, PLAIN_POLYGON, plain_points
 
 _POINT, _POLYGON, _MULTIPOLYGON = 0, 3, 6  # shapely.GeometryType
 _MAX_WIDTH_DEG = 180.0
-_RULE_POINT, _RULE_CENTROID, _RULE_REPRESENTATIVE = range(len(POINT_RULES))
+_RULE_POINT, _RULE_CENTROID, _RULE_REPRESENTATIVE = range(len(LOCATED_RULES))
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Located:
     Attributes:
         lon: degrees EPSG:4326, float64, shape (n,); NaN where the row was refused without one.
         lat: likewise.
-        rule: index into `POINT_RULES`, int8, shape (n,).
+        rule: index into `LOCATED_RULES`, int8, shape (n,).
     """
 
     lon: np.ndarray
@@ -33,7 +33,7 @@ class Located:
     def rule_names(self) -> pa.DictionaryArray:
         """`point_rule`, dictionary-coded."""
         return pa.DictionaryArray.from_arrays(
-            pa.array(self.rule.astype(np.int32)), pa.array(POINT_RULES, pa.string())
+            pa.array(self.rule.astype(np.int32)), pa.array(LOCATED_RULES, pa.string())
         )
 
 

@@ -19,7 +19,10 @@ from geofm_assets.labels.cells import H3_SOURCE_RESOLUTION, cell_ids, near_centr
 from geofm_assets.labels.worldcereal.legend import known_codes
 
 _TIMES = (pd.Timestamp("1900-01-01").date(), pd.Timestamp("2100-12-31").date())
-POINT_RULES = ("point", "centroid", "representative_point")
+LOCATED_RULES = ("point", "centroid", "representative_point")
+"""How the point that stands for a geometry is found."""
+POINT_RULES = (*LOCATED_RULES, "grid")
+"""`grid`: no geometry of the source, but a node of a grid laid over its polygons."""
 
 COLLECTION = pa.schema(
     [

@@ -34,6 +34,7 @@ from geofm_assets.labels.worldcereal.collections import accepted, collections_ta
 from geofm_assets.labels.worldcereal.rdm import RdmSource
 
 WORLDCEREAL_PARTITIONS = "worldcereal_collections"
+CALFIRE_PARTITIONS = "calfire_collections"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class LabelSource:
         return f"{self.root}/points/{collection_id}.parquet"
 
     def accepted(self, store: Store, thresholds: MinConfidence) -> pa.Table:
-        """Collections of the listing at or above the thresholds (all of them for own files)."""
+        """Collections of the listing at or above the thresholds; all of them for other sources."""
         if not store.exists(self.collections_key):
             raise MissingUpstreamError(
                 "There is no listing of collections",
@@ -74,7 +75,9 @@ class LabelSource:
                 fix=f"Materialize {'/'.join(self.prefix)}/collections first",
             )
         table = store.read_table(self.collections_key)
-        return table if self.config and self.config.source == "csv" else accepted(table, thresholds)
+        if self.config is not None and self.config.source != "worldcereal":
+            return table
+        return accepted(table, thresholds)
 
 
 WORLDCEREAL = LabelSource("reference", ("worldcereal",), WORLDCEREAL_PARTITIONS)
@@ -84,6 +87,9 @@ def label_source(task: str, config: LabelsConfig) -> LabelSource:
     """The label source of a task."""
     if config.source == "worldcereal":
         return LabelSource(WORLDCEREAL.root, WORLDCEREAL.prefix, WORLDCEREAL.partitions, config)
+    if config.calfire is not None:
+        root = f"reference/calfire/{config.calfire.name}"
+        return LabelSource(root, ("calfire",), CALFIRE_PARTITIONS, config)
     return LabelSource(f"tasks/{task}/reference", (task,), f"{task}_collections", config)
 
 

@@ -26,7 +26,7 @@ from geofm_assets.labels.resources import RdmClient
 from geofm_assets.labels.stages import WORLDCEREAL
 from geofm_assets.labels.worldcereal.collections import accepted, changes, collections_table, cursor
 from geofm_assets.platform.stages import StageView, task_stages, wanted_partitions
-from geofm_assets.tasks.component import task_jobs
+from geofm_assets.tasks.component import jobs_of
 from geofm_assets.training.assets import experiments_definition
 from geofm_assets.training.stages import TrainingTask
 
@@ -115,8 +115,10 @@ def requests_for(
     Returns:
         What lags, in words, and the runs to request (at most `MAX_REQUESTS`).
     """
-    for axis in ("collections", "plan", "cells", "manifest"):
+    for axis in ("fire_years", "collections", "plan", "cells", "manifest"):
         views = [v for v in stages if _axis(v) == axis]
+        if not views:
+            continue
         if axis in ("plan", "manifest"):
             lagging = (
                 _from_first_lagging(views, store, "")
@@ -156,7 +158,7 @@ def _axis(view: StageView) -> str:
         return "plan"
     if last in ("split_manifest", "baseline_scores"):
         return "manifest"
-    return view.axis if view.axis in ("collections", "cells") else "training"
+    return view.axis if view.axis in ("fire_years", "collections", "cells") else "training"
 
 
 def _state(store: Store, task: TrainingTask) -> str:
@@ -186,7 +188,7 @@ def _request(
 
 def reconcile_sensor(task: TrainingTask) -> dg.SensorDefinition:
     """Keeps a task's data, up to the split manifest, in step with its collections."""
-    jobs = task_jobs(task.name, task.imagery.sampling.source.prefix)
+    jobs = jobs_of(task)
 
     @dg.sensor(
         name=f"{task.name}_reconcile",

@@ -11,11 +11,11 @@ import pyarrow as pa
 from upath import UPath
 
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.schema import SCORE
+from geofm_assets.evaluation.schema import SCORE, SEGMENTATION_PART
 from geofm_assets.imagery.schema import RASTER
 from geofm_assets.labels.schema import COLLECTION, QUARANTINED_ROW, REFERENCE_POINT
 from geofm_assets.sampling.schema import CELL, SAMPLED_POINT
-from geofm_assets.training.schema import MANIFEST, PREDICTION
+from geofm_assets.training.schema import MANIFEST, PREDICTION, SEGMENTATION
 from geofm_assets.windows.schema import WINDOW
 
 
@@ -96,6 +96,10 @@ SOURCES: dict[str, Source] = {
     "rasters": Source(RASTER, (_Place("rasters", "/rasters.parquet"),)),
     "split_manifest": Source(MANIFEST, (_Place("split_manifest.parquet", ""),)),
     "predictions": Source(PREDICTION, (_Place("experiments", "/predictions.parquet"),)),
+    "segmentation": Source(SEGMENTATION, (_Place("experiments", "/segmentation.parquet"),)),
+    "scores_by_part": Source(
+        SEGMENTATION_PART, (_Place("experiments", "/metrics_by_part.parquet"),)
+    ),
     "scores": Source(SCORE, (_Place("experiments", "/metrics.parquet"),)),
 }
 

@@ -11,10 +11,13 @@ import dagster as dg
 
 from geofm_assets.core.stage import MissingUpstreamError, Stage, is_current
 from geofm_assets.core.store import Store
+from geofm_assets.evaluation.comparison_stage import ComparisonStage
 from geofm_assets.evaluation.stages import BaselinesStage, ScoresStage, ScoreTableStage
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.stages import ChipsStage, DatasetStage, RastersStage
-from geofm_assets.labels.stages import CollectionFileStage, ReferencePointsStage
+from geofm_assets.labels.calfire.fire_years import YEARS_PARTITIONS
+from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
+from geofm_assets.labels.stages import CollectionFileStage, LabelSource, ReferencePointsStage
 from geofm_assets.sampling.stages import (
     CandidatesStage,
     FilteredPointsStage,
@@ -29,9 +32,10 @@ from geofm_assets.training.stages import (
     TrainingTask,
     experiments_partitions,
 )
+from geofm_assets.windows.mask_stage import MasksStage
 from geofm_assets.windows.stages import WindowGroupStage
 
-Axis = Literal["collections", "cells", "experiments", "none"]
+Axis = Literal["fire_years", "collections", "cells", "experiments", "none"]
 
 
 @dataclass(frozen=True)
@@ -74,31 +78,37 @@ def task_stages(task: TrainingTask, source: ImagerySource) -> list[StageView]:
     cells_set = cells_partitions(task.name)
     experiments_set = experiments_partitions(task.name)
     dataset = DatasetStage(task.imagery)
-    files = CollectionFileStage(labels)
     chips = ChipsStage(task.imagery)
     checkpoint = CheckpointStage(task)
 
     def own(name: str) -> dg.AssetKey:
         return dg.AssetKey(sampling.asset_path(name))
 
-    def table(stage: Stage) -> Callable[[Store, str], bool]:
-        return lambda store, partition: is_current(store, stage, partition)
-
-    def collections(name: str, current: Callable[[Store, str], bool]) -> StageView:
-        key = own(name) if name == "candidates" else dg.AssetKey(labels.asset_path(name))
-        return StageView(key, "collections", labels.partitions, current)
-
+    table = _is_table_current
     windows = WindowGroupStage(sampling, task.imagery.windows)
+    masks = (
+        []
+        if task.masks is None
+        else [
+            StageView(
+                own("masks"),
+                "cells",
+                cells_set,
+                table(MasksStage(sampling, task.imagery.windows, task.masks)),
+            )
+        ]
+    )
+    candidates = table(CandidatesStage(sampling))
     return [
-        collections("reference_collection", files.is_current),
-        collections("reference_points", table(ReferencePointsStage(labels))),
-        collections("candidates", table(CandidatesStage(sampling))),
+        *_label_stages(labels),
+        StageView(own("candidates"), "collections", labels.partitions, candidates),
         StageView(own("sampling_plan"), "none", "", table(PlanStage(sampling))),
         StageView(
             own("dataset_config"), "none", "", lambda store, _: dataset.is_current(store, source)
         ),
         StageView(own("filtered_points"), "cells", cells_set, table(FilteredPointsStage(sampling))),
         StageView(own("window_group"), "cells", cells_set, table(windows)),
+        *masks,
         StageView(own("rasters"), "cells", cells_set, table(RastersStage(task.imagery))),
         StageView(own("chips"), "cells", cells_set, chips.is_current),
         StageView(own("split_manifest"), "none", "", table(ManifestStage(task))),
@@ -109,14 +119,44 @@ def task_stages(task: TrainingTask, source: ImagerySource) -> list[StageView]:
         StageView(own("eval_scores"), "experiments", experiments_set, table(ScoresStage(task))),
         StageView(own("baseline_scores"), "none", "", table(BaselinesStage(task))),
         StageView(own("score_table"), "none", "", table(ScoreTableStage(task))),
+        StageView(own("comparison"), "none", "", table(ComparisonStage(task))),
+    ]
+
+
+def _is_table_current(stage: Stage) -> Callable[[Store, str], bool]:
+    return lambda store, partition: is_current(store, stage, partition)
+
+
+def _label_stages(labels: LabelSource) -> list[StageView]:
+    """The stages between the listing of a label source and its points."""
+
+    def view(name: str, current: Callable[[Store, str], bool]) -> StageView:
+        key = dg.AssetKey(labels.asset_path(name))
+        return StageView(key, "collections", labels.partitions, current)
+
+    if labels.config is not None and labels.config.calfire is not None:
+        return [
+            StageView(
+                dg.AssetKey(labels.asset_path("perimeters")),
+                "fire_years",
+                YEARS_PARTITIONS,
+                _is_table_current(PerimetersStage(labels)),
+            ),
+            view("reference_points", _is_table_current(FirePointsStage(labels))),
+        ]
+    return [
+        view("reference_collection", CollectionFileStage(labels).is_current),
+        view("reference_points", _is_table_current(ReferencePointsStage(labels))),
     ]
 
 
 def wanted_partitions(view: StageView, task: TrainingTask, store: Store) -> list[str]:
-    """Partitions that should exist today: accepted collections, planned cells; sorted.
+    """Partitions that should exist today: fire years, accepted collections, planned cells; sorted.
 
     Experiments are a choice, not a duty, so none are wanted by themselves.
     """
+    if view.axis == "fire_years":
+        return PerimetersStage(task.imagery.sampling.source).wanted(store)
     if view.axis == "collections":
         thresholds = task.imagery.sampling.labels.min_confidence
         table = task.imagery.sampling.source.accepted(store, thresholds)

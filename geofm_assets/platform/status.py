@@ -77,7 +77,12 @@ def print_status(console: Console, settings: Settings, rows: list[dict[str, Any]
     console.print(table)
 
 
-def _task(settings: Settings, name: str) -> TaskFile:
+def find_task(settings: Settings, name: str) -> TaskFile:
+    """A task's file by name.
+
+    Raises:
+        GeofmError: there is no such task.
+    """
     tasks = load_tasks(settings)
     if name not in tasks:
         known = ", ".join(sorted(tasks))
@@ -91,7 +96,7 @@ def register(settings: Settings, task: str, names: Sequence[str]) -> None:
     Raises:
         ExperimentError: a name is not an experiment, or cannot be run on this task.
     """
-    file = _task(settings, task)
+    file = find_task(settings, task)
     parsed = [training_task(file.config).feasible(name) for name in names]
     instance = open_instance(Store(settings.store))
     partition_set = experiments_partitions(task)
@@ -113,7 +118,7 @@ def register_all(settings: Settings) -> None:
 
 def print_experiments(console: Console, settings: Settings, task: str) -> None:
     """Experiments that can be run, with what has been done of each, and those that cannot."""
-    file, store = _task(settings, task), Store(settings.store)
+    file, store = find_task(settings, task), Store(settings.store)
     grid = file.grid()
     scored = store.list_keys(f"tasks/{task}/experiments", "/metrics.parquet")
     done = {key.split("/")[-2] for key in scored}

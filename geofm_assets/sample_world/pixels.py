@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geofm_assets.sample_world.burns import Scar, char, thin
 from geofm_assets.sample_world.phenology import Growth, grow
 from geofm_assets.sample_world.spectra import (
     S1_BANDS,
@@ -53,6 +54,7 @@ class Land:
         ground: what lies below.
         patches: where cover is thicker or thinner than the field's mean, float32, (side, side).
         seed: of the world.
+        scars: what burnt there.
     """
 
     district: District
@@ -60,6 +62,7 @@ class Land:
     ground: Ground
     patches: np.ndarray
     seed: int
+    scars: tuple[Scar, ...] = ()
 
     def random(self, what: int, month: dt.date) -> np.random.Generator:
         """Random numbers of one purpose in one month, whatever else was drawn before."""
@@ -68,14 +71,14 @@ class Land:
         )
 
 
-def land(district: District, seed: int) -> Land:
-    """Draw what grows in a district."""
+def land(district: District, seed: int, scars: tuple[Scar, ...] = ()) -> Land:
+    """Draw what grows in a district; what burnt there is given."""
     rng = np.random.default_rng([seed, 2, district.number])
     growth = grow(district.classes, district.latitude, rng)
     ground = lay_ground(len(district.classes), rng)
     side = district.labels.shape[0]
-    patches = _PATCHINESS * (0.7 * _smooth(side, 6, rng) + 0.7 * _smooth(side, 2, rng))
-    return Land(district, growth, ground, patches.astype(np.float32), seed)
+    patches = _PATCHINESS * (0.7 * smooth(side, 6, rng) + 0.7 * smooth(side, 2, rng))
+    return Land(district, growth, ground, patches.astype(np.float32), seed, scars)
 
 
 def optical(place: Land, month: dt.date) -> np.ndarray | None:
@@ -92,12 +95,13 @@ def optical(place: Land, month: dt.date) -> np.ndarray | None:
     labels = place.district.labels
     values = mean[labels].astype(np.float32)
     values += change[labels].astype(np.float32) * place.patches[..., None]
-    values = _spread_light(np.moveaxis(values, -1, 0))
+    values = np.moveaxis(values, -1, 0)
+    values = _spread_light(char(values, place.scars, day) if place.scars else values)
     blue_first = np.linspace(1.6, 0.7, len(S2_BANDS))[:, None, None]
     values *= (1.0 + _RESIDUAL * blue_first * rng.normal()).astype(np.float32)
     side = labels.shape[0]
     if rng.random() < _HAZE_SHARE:
-        thickness = np.clip(_smooth(side, 24, rng) - rng.uniform(0.2, 1.2), 0, 2)
+        thickness = np.clip(smooth(side, 24, rng) - rng.uniform(0.2, 1.2), 0, 2)
         scatter = _HAZE_DN * blue_first / blue_first.max() * rng.uniform(0.3, 1.0)
         values += (scatter * thickness).astype(np.float32)
     stored = np.empty(values.shape, np.uint16)
@@ -113,6 +117,7 @@ def radar(place: Land, month: dt.date) -> np.ndarray:
     day = (month - EPOCH).days + rng.uniform(11, 18)
     wetness = float(np.clip(_wetness(place, month) + rng.normal(0, 0.1), 0, 1))
     power = backscatter(place.growth, place.ground, day, wetness)[place.district.labels]
+    power = thin(power, place.scars, day) if place.scars else power
     seen = _spread_light(np.moveaxis(power, -1, 0).astype(np.float32))
     seen *= rng.gamma(_LOOKS, 1.0 / _LOOKS, seen.shape).astype(np.float32)
     decibels = 10.0 * np.log10(np.maximum(seen, 1e-4))
@@ -149,12 +154,12 @@ def _clouds(side: int, share: float, rng: np.random.Generator) -> np.ndarray:
     covered = rng.beta(0.6, 0.6 * (1.0 - share) / share)
     if covered < 0.01:
         return np.zeros((side, side), dtype=bool)
-    thickness = _smooth(side, 20, rng)
+    thickness = smooth(side, 20, rng)
     found: np.ndarray = thickness > np.quantile(thickness, 1.0 - min(covered, 0.97))
     return found
 
 
-def _smooth(side: int, size: int, rng: np.random.Generator) -> np.ndarray:
+def smooth(side: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """Random numbers that vary over `size` pixels, of mean 0 and spread about 1, (side, side)."""
     count = side // size + 3
     coarse = rng.standard_normal((count, count))

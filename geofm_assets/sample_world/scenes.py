@@ -35,18 +35,33 @@ def write_scenes(
         month_starts: first days of the months, and of the month after the last.
         seed: of the world.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     places = [land(district, seed) for district in districts]
-    jobs = [
-        (place, start, end) for start, end in itertools.pairwise(month_starts) for place in places
-    ]
+    write_visits(
+        folder,
+        [
+            (place, start, end)
+            for start, end in itertools.pairwise(month_starts)
+            for place in places
+        ],
+    )
+
+
+def write_visits(folder: Path, visits: Sequence[tuple[Land, dt.date, dt.date]]) -> None:
+    """Write the scenes of places and months, those that are not there yet, and items.json.
+
+    Args:
+        folder: made if absent. Scenes in it are taken to be of these very places.
+        visits: a place, the first day of a month, and of the month after it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
+    tenth = max(1, len(visits) // 10)
     # Drawing and compressing mostly run outside Python's lock.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for number, found in enumerate(pool.map(lambda job: _month(folder, *job), jobs), start=1):
+        for number, found in enumerate(pool.map(lambda job: _month(folder, *job), visits), start=1):
             entries += found
-            if number % len(places) == 0:
-                notify(number // len(places), len(month_starts) - 1, "months of SIMULATED scenes")
+            if number % tenth == 0:
+                notify(number, len(visits), "months of places, SIMULATED scenes")
     text = json.dumps(entries, indent=1) + "\n"
     write_atomically(folder / INDEX_FILE, lambda path: path.write_text(text, "utf-8"))
 

@@ -48,8 +48,10 @@ class SplitConfig(BaseModel):
     """How points are divided into train, val and test.
 
     Attributes:
-        by: `h3_cell` gives whole H3 cells to one split; `ai2_hash` is the reference's split by
-            the window name's sha256 (train and val only, no separation in space).
+        by: `h3_cell` gives whole H3 cells to one split; `group` gives H3 cells and what belongs
+            together (a fire, its ring and its complex) to one split, cells joined where a group
+            lies in several; `ai2_hash` is the reference's split by the window name's sha256 (train
+            and val only, no separation in space).
         fractions: wanted shares of the points; not used by `ai2_hash`, whose share of val is
             2/16 by construction.
         tolerance: how far each share may be from its fraction; relaxed in steps to 0.15 before
@@ -63,7 +65,7 @@ class SplitConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    by: Literal["h3_cell", "ai2_hash"] = "h3_cell"
+    by: Literal["h3_cell", "group", "ai2_hash"] = "h3_cell"
     fractions: Fractions = Fractions()
     tolerance: float = Field(default=0.05, gt=0, lt=0.5)
     seed: int = Field(default=0, ge=0, lt=2**63)

@@ -1,12 +1,13 @@
-"""Points at one place and date, and the H3 cells of places."""
+"""Points at one place and date or of one sample_id, and the H3 cells of places."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.labels.cells import cell_ids, cell_strings
+from geofm_assets.labels.schema import QUARANTINED_ROW
 from geofm_assets.sampling import quarantine as q
-from geofm_assets.sampling.bottom_k import run_starts, value_ranks
+from geofm_assets.sampling.bottom_k import repeats, run_starts, value_ranks
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
@@ -47,6 +48,31 @@ def one_per_place(points: pa.Table) -> tuple[pa.Table, pa.Table]:
         points.take(pa.array(order[first])),
         q.quarantined(losers, q.DUPLICATE_LOCATION, detail),
     )
+
+
+def one_per_sample(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Keep one row per `sample_id`, that of the first collection by name.
+
+    Args:
+        rows: CANDIDATE rows, in any order.
+
+    Returns:
+        The kept rows, in no promised order, and the others as QUARANTINED_ROW rows.
+    """
+    if not repeats(rows["sample_key"].to_numpy()).any():
+        return rows, QUARANTINED_ROW.empty_table()
+    names = ("h3_cell", "collection_id", "sample_id")
+    ranks = [value_ranks(rows[n]) for n in names]
+    order = np.lexsort(ranks)
+    starts = run_starts(ranks[-1][order]) if rows.num_rows else np.array([], dtype=np.int64)
+    first = np.zeros(rows.num_rows, dtype=bool)
+    first[starts] = True
+    winner = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
+    detail = pc.binary_join_element_wise(
+        "sample_id is also that of ", q.describe_rows(rows, winner[~first]), ", which was kept", ""
+    )
+    losers = q.quarantined(rows.take(pa.array(order[~first])), q.DUPLICATE_SAMPLE_ID, detail)
+    return rows.take(pa.array(order[first])), losers
 
 
 def _any_place_twice(points: pa.Table) -> bool:

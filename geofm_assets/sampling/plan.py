@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from geofm_assets.core.errors import ConfigError, SchemaError
 from geofm_assets.core.xxh3 import xxh3_64
-from geofm_assets.labels.schema import QUARANTINED_ROW
 from geofm_assets.sampling import quarantine as q
 from geofm_assets.sampling.ai2_hash import split_by_ai2_hash
 from geofm_assets.sampling.bottom_k import (
@@ -27,9 +26,10 @@ from geofm_assets.sampling.bottom_k import (
 from geofm_assets.sampling.candidates import CANDIDATES_PER_PLACE
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
 from geofm_assets.sampling.leakage import BUFFER, SPLITS, min_split_distances
-from geofm_assets.sampling.places import one_per_place
+from geofm_assets.sampling.places import one_per_place, one_per_sample
 from geofm_assets.sampling.schema import CANDIDATE, CELL, SAMPLED_POINT
 from geofm_assets.sampling.split import SplitResult, split_by_cell, split_class_counts
+from geofm_assets.sampling.split_group import groups_of
 
 _METRIC_MARGIN = 1.01
 
@@ -59,6 +59,7 @@ def make_plan(
     classes: tuple[str, ...],
     window_extent_m: float,
     prefer: tuple[int, int] | None = None,
+    groups: pa.Table | None = None,
 ) -> SamplePlan:
     """Merge the candidates of all collections, draw the sample and split it.
 
@@ -73,11 +74,14 @@ def make_plan(
         prefer: (resolution, salt) of an earlier plan, kept if it still serves, so that points
             already placed do not move when data is added. The plan then depends on history;
             None makes it a function of the data alone.
+        groups: columns sample_id and group_id, of every sample that may be drawn; for
+            `split.by: group` only.
 
     Raises:
         SplitError: no split serves; says what lacked.
         DuplicateSampleError: two rows share collection and `sample_id`.
-        SchemaError: a table is not CANDIDATE, or was made with other settings.
+        SchemaError: a table is not CANDIDATE, or was made with other settings; a sample to be split
+            by group has none.
         ConfigError: `window_extent_m` is not positive.
     """
     if not window_extent_m > 0:
@@ -91,7 +95,8 @@ def make_plan(
     if split.by == "ai2_hash":
         result = split_by_ai2_hash(drawn, classes)
     else:
-        result = split_by_cell(drawn, split, classes, promised, prefer)
+        together = groups_of(drawn, groups) if split.by == "group" else None
+        result = split_by_cell(drawn, split, classes, promised, prefer, together)
     sample = pa.Table.from_arrays(
         [*drawn.columns, pa.array(result.unit, pa.string()), pa.array(result.split, pa.string())],
         schema=SAMPLED_POINT,
@@ -118,7 +123,7 @@ def draw(merged: pa.Table, per_cell: int) -> tuple[pa.Table, pa.Table]:
     places, repeats = one_per_place(merged)
     order = cell_order(places, places["sample_key"].to_numpy(), ties)
     rows = places.take(pa.array(first_per_cell(places, order, CANDIDATES_PER_PLACE * per_cell)))
-    rows, twice = _one_per_sample(rows)
+    rows, twice = one_per_sample(rows)
     order = cell_order(rows, rows["sample_key"].to_numpy(), ties)
     sample = rows.take(pa.array(first_per_cell(rows, order, per_cell))).combine_chunks()
     return sample, q.merge_quarantines([repeats, twice])
@@ -211,24 +216,6 @@ def promised_distance_m(split: SplitConfig, window_extent_m: float) -> float:
     return max(split.min_distance_m or 0.0, math.sqrt(2) * window_extent_m * _METRIC_MARGIN)
 
 
-def _one_per_sample(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Keep one row per `sample_id`: of the first collection by name; the rest to quarantine."""
-    if not repeats(rows["sample_key"].to_numpy()).any():
-        return rows, QUARANTINED_ROW.empty_table()
-    names = ("h3_cell", "collection_id", "sample_id")
-    ranks = [value_ranks(rows[n]) for n in names]
-    order = np.lexsort(ranks)
-    starts = run_starts(ranks[-1][order]) if rows.num_rows else np.array([], dtype=np.int64)
-    first = np.zeros(rows.num_rows, dtype=bool)
-    first[starts] = True
-    winner = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
-    detail = pc.binary_join_element_wise(
-        "sample_id is also that of ", q.describe_rows(rows, winner[~first]), ", which was kept", ""
-    )
-    losers = q.quarantined(rows.take(pa.array(order[~first])), q.DUPLICATE_SAMPLE_ID, detail)
-    return rows.take(pa.array(order[first])), losers
-
-
 def _report(
     sample: pa.Table,
     result: SplitResult,
@@ -248,8 +235,8 @@ def _report(
         "by": split.by,
         **result.report,
         "seed": split.seed,
-        "tolerance_asked": split.tolerance if split.by == "h3_cell" else None,
-        "fractions_wanted": split.fractions.model_dump() if split.by == "h3_cell" else wanted,
+        "tolerance_asked": None if split.by == "ai2_hash" else split.tolerance,
+        "fractions_wanted": wanted if split.by == "ai2_hash" else split.fractions.model_dump(),
         "fractions_got": {
             s: round(int(n) / int(totals.sum()), 6) for s, n in zip(SPLITS, totals, strict=True)
         },

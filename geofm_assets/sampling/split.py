@@ -1,7 +1,8 @@
 """Dividing a sample into train, val and test by place.
 
 A unit (an H3 cell) goes to one split whole, by a keyed hash of its own id: other units have no
-say, so under one (resolution, salt) new data never moves a unit. The salt is the first of 64
+say, so under one (resolution, salt) new data never moves a unit. Where samples belong together a
+unit is all the cells their groups join (see `split_group`). The salt is the first of 64
 under which every split gets every class and about its share; where no salt does, cells of a
 finer resolution are tried, and the report says so.
 """
@@ -20,7 +21,8 @@ from geofm_assets.sampling.bottom_k import value_ranks
 from geofm_assets.sampling.config import Fractions, SplitConfig
 from geofm_assets.sampling.leakage import BUFFER, SPLITS, hold_out_near
 from geofm_assets.sampling.places import h3_cells
-from geofm_assets.sampling.split_refusal import NearestMiss, refusal
+from geofm_assets.sampling.split_group import group_units
+from geofm_assets.sampling.split_refusal import NearestMiss, refusal, units_name
 
 SALTS = 64
 RELAXED = (0.10, 0.15)
@@ -32,7 +34,8 @@ class SplitResult:
 
     Attributes:
         split: (N,) of train, val, test, buffer.
-        unit: (N,) what the point was assigned with: an H3 cell, or a window name.
+        unit: (N,) what the point was assigned with: an H3 cell, the first of the cells that groups
+            join, or a window name.
         report: the choice made, as JSON-encodable values.
     """
 
@@ -53,9 +56,18 @@ class _Trial:
 class _Units:
     """The points' units at one resolution."""
 
-    def __init__(self, points: pa.Table, resolution: int, base: int, classes: int) -> None:
+    def __init__(
+        self,
+        points: pa.Table,
+        resolution: int,
+        base: int,
+        classes: int,
+        groups: np.ndarray | None,
+    ) -> None:
         same = resolution == base
         cells = points["h3_cell"].combine_chunks() if same else h3_cells(points, resolution)
+        if groups is not None:
+            cells = group_units(cells, groups)
         self.of_point = np.array(cells.to_pylist(), dtype=object)
         self.number = value_ranks(pa.chunked_array([cells]))
         self.names = sorted(set(self.of_point))
@@ -88,6 +100,7 @@ def split_by_cell(
     classes: tuple[str, ...],
     distance_m: float,
     prefer: tuple[int, int] | None = None,
+    groups: np.ndarray | None = None,
 ) -> SplitResult:
     """Split by whole H3 cells, holding out points nearer than `distance_m` to another split.
 
@@ -98,6 +111,8 @@ def split_by_cell(
         distance_m: metres promised between points of different splits.
         prefer: (resolution, salt) to keep if it still serves, so that points stay where an
             earlier plan put them. None makes the split a function of the data alone.
+        groups: (N,) the group of each point; points of one group share a split, like those of a
+            cell. None if points have no groups.
 
     Raises:
         SplitError: no choice gives every split every class and about its share.
@@ -113,7 +128,7 @@ def split_by_cell(
 
     def trials_at(resolution: int) -> list[_Trial]:
         if resolution not in trials:
-            units[resolution] = _Units(points, resolution, base, len(classes))
+            units[resolution] = _Units(points, resolution, base, len(classes), groups)
             sizes[resolution] = len(units[resolution].names)
             enough = sizes[resolution] >= config.min_units
             found = _trials(units[resolution], resolution, config, classes, present, best)
@@ -140,6 +155,12 @@ def split_by_cell(
     def result(trial: _Trial, tolerance: float, split: np.ndarray) -> SplitResult:
         chosen = units[trial.resolution]
         report = _report(trial, tolerance, config, sizes, base, chosen, split)
+        if groups is not None:
+            largest = np.bincount(chosen.number).max() / points.num_rows
+            report |= {
+                "groups": len(set(groups.tolist())),
+                "largest_unit": round(float(largest), 6),
+            }
         return SplitResult(split, chosen.of_point, report)
 
     resolutions = range(base, max(base, config.max_resolution) + 1)
@@ -233,8 +254,8 @@ def _report(
         )
         area = h3.average_hexagon_area(trial.resolution, "km^2")
         notes.append(
-            f"The sample lies in {sizes[base]} H3 cells of resolution {base}, {why}; so "
-            f"{sizes[trial.resolution]} finer blocks of resolution {trial.resolution} (about "
+            f"The sample lies in {sizes[base]} {units_name(config)} of resolution {base}, {why}; "
+            f"so {sizes[trial.resolution]} finer blocks of resolution {trial.resolution} (about "
             f"{area:.3g} km2 each) were split instead. Splits are nearer to each other than they "
             "would be by whole sampling cells, so scores may look better than on new regions."
         )

@@ -31,6 +31,11 @@ class NearestMiss:
             self.resolution, self.salt = resolution, salt
 
 
+def units_name(config: SplitConfig) -> str:
+    """What a unit is, in the plural."""
+    return "H3 cells" if config.by == "h3_cell" else "groups of H3 cells"
+
+
 def refusal(
     rows: int,
     config: SplitConfig,
@@ -52,11 +57,12 @@ def refusal(
         salts: assignments tried at each resolution.
     """
     finest = max(sizes)
+    units = f"{units_name(config)} with points"
     listed = ", ".join(f"{sizes[r]} at resolution {r}" for r in sorted(sizes))
     if sizes[finest] < config.min_units:
         return SplitError(
-            f"The {rows} points lie in too few places to be split: H3 cells with points are "
-            f"{listed}, and split.min_units asks for {config.min_units}",
+            f"The {rows} points lie in too few places to be split: {units} "
+            f"are {listed}, and split.min_units asks for {config.min_units}",
             where="sample",
             fix="Add labels from other places, raise split.max_resolution, or lower "
             "split.min_units",
@@ -66,7 +72,7 @@ def refusal(
         lacks = " and ".join(f"class {c!r} in {s}" for c, s in best.missing)
         return SplitError(
             f"No split has every class in train, val and test: the best of {salts} assignments "
-            f"a resolution still lacks {lacks} (H3 cells with points: {listed}; {distance_m:.0f} m "
+            f"a resolution still lacks {lacks} ({units}: {listed}; {distance_m:.0f} m "
             "kept between splits)",
             where=where,
             fix="Add labels of that class from other places, raise sampling.per_cell or "
@@ -74,7 +80,7 @@ def refusal(
         )
     return SplitError(
         f"No split is within {tolerance:g} of the fractions: the nearest is off by "
-        f"{best.deviation:.2f} (H3 cells with points: {listed})",
+        f"{best.deviation:.2f} ({units}: {listed})",
         where=where,
         fix="Add labels from other places, raise split.max_resolution, or ask for other fractions",
     )

@@ -24,6 +24,7 @@ from geofm_assets.core.outcome import (
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.core.table_writer import read_batches, table_writer
+from geofm_assets.labels.calfire.side_tables import read_samples, samples_key
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.rules import get_rule
 from geofm_assets.labels.schema import (
@@ -161,9 +162,13 @@ class PlanStage:
         return sorted(table["collection_id"].to_pylist())
 
     def inputs(self, store: Store, partition: str = "") -> str:
-        """Every accepted collection's candidates, the split and the window's extent."""
+        """Every accepted collection's candidates, groups, the split and the window's extent."""
         stage = CandidatesStage(self.task)
-        contents = {c: content_of(store, stage.key(c)) for c in self.collections(store)}
+        ids = self.collections(store)
+        contents = {c: content_of(store, stage.key(c)) for c in ids}
+        if self.task.split.by == "group":
+            root = self.task.source.root
+            contents |= {f"samples of {c}": content_of(store, samples_key(root, c)) for c in ids}
         return inputs_digest(
             self,
             contents,
@@ -178,12 +183,17 @@ class PlanStage:
         ids = self.collections(store)
         stage = CandidatesStage(self.task)
         tables = [store.read_table(stage.key(c)) for c in ids]
+        groups = None
+        if self.task.split.by == "group":
+            columns = ["sample_id", "group_id"]
+            groups = read_samples(store, self.task.source.root, ids, columns)
         plan = make_plan(
             tables,
             self.task.sampling,
             self.task.split,
             get_rule(self.task.labels).classes,
             self.task.window_extent_m,
+            groups=groups,
         )
         simulated = plan.sample.num_rows > 0 and bool(pc.any(plan.sample["simulated"]).as_py())
         written: MadeFrom = {

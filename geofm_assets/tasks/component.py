@@ -16,41 +16,42 @@ from geofm_assets.imagery.assets import build_imagery_assets
 from geofm_assets.imagery.stages import ImageryTask
 from geofm_assets.labels.assets import build_csv_assets
 from geofm_assets.labels.stages import label_source
+from geofm_assets.prediction.assets import build_prediction_assets
 from geofm_assets.sampling.assets import build_sampling_assets
 from geofm_assets.sampling.stages import SamplingTask
-from geofm_assets.tasks.config import TaskConfig, TaskFile, load_task_file
+from geofm_assets.tasks.config import TaskConfig, TaskFile, load_task_file, window_extent_m
 from geofm_assets.training.assets import build_training_assets
 from geofm_assets.training.stages import TrainingTask
-from geofm_assets.windows.assets import build_window_assets
+from geofm_assets.windows.assets import build_mask_assets, build_window_assets
 
 
 def training_task(config: TaskConfig) -> TrainingTask:
     """A task's settings in the form its stages take them."""
-    # +1 pixel: a point lies anywhere in its pixel, and the window's corner is truncated
-    extent = (config.windows.size + 1) * config.windows.resolution
     sampling = SamplingTask(
         name=config.name,
         source=label_source(config.name, config.labels),
         labels=config.labels,
         sampling=config.sampling,
         split=config.split,
-        window_extent_m=extent,
+        window_extent_m=window_extent_m(config.windows),
     )
     imagery = ImageryTask(sampling, config.windows, config.imagery)
-    return TrainingTask(imagery, config.training, config.experiments, config.weights)
+    return TrainingTask(imagery, config.training, config.experiments, config.weights, config.masks)
 
 
 def task_assets(config: TaskConfig) -> list[dg.AssetsDefinition]:
-    """Every asset of a task; the shared WorldCereal label assets are not among them."""
+    """Every asset of a task; label assets that tasks share are not among them."""
     task = training_task(config)
     own_labels = build_csv_assets(task.imagery.sampling.source) if _is_csv(config) else []
     return [
         *own_labels,
         *build_sampling_assets(task.imagery.sampling),
         *build_window_assets(task.imagery.sampling, config.windows),
+        *_masks(task),
         *build_imagery_assets(task.imagery),
         *build_training_assets(task),
         *build_evaluation_assets(task),
+        *build_prediction_assets(task),
     ]
 
 
@@ -58,9 +59,15 @@ def _is_csv(config: TaskConfig) -> bool:
     return config.labels.source == "csv"
 
 
+def _masks(task: TrainingTask) -> list[dg.AssetsDefinition]:
+    if task.masks is None:
+        return []
+    return build_mask_assets(task.imagery.sampling, task.imagery.windows, task.masks)
+
+
 @cache
 def task_jobs(
-    name: str, label_prefix: tuple[str, ...]
+    name: str, label_prefix: tuple[str, ...], fires: bool = False, masks: bool = False
 ) -> Mapping[str, UnresolvedAssetJobDefinition]:
     """The jobs of a task by what they make; the same objects for the same arguments.
 
@@ -69,6 +76,8 @@ def task_jobs(
     Args:
         name: the task.
         label_prefix: asset key prefix of its label assets.
+        fires: whether these are fire perimeters.
+        masks: whether it has masks.
     """
 
     def job(suffix: str, description: str, *keys: dg.AssetKey) -> UnresolvedAssetJobDefinition:
@@ -78,8 +87,18 @@ def task_jobs(
     def own(*names: str) -> list[dg.AssetKey]:
         return [dg.AssetKey([name, n]) for n in names]
 
-    files = [dg.AssetKey([*label_prefix, n]) for n in ("reference_collection", "reference_points")]
-    return {
+    def labels(*names: str) -> list[dg.AssetKey]:
+        return [dg.AssetKey([*label_prefix, n]) for n in names]
+
+    jobs = {}
+    if fires:
+        jobs["fire_years"] = job(
+            "fire_years", "Clean the perimeters of fire years.", *labels("perimeters")
+        )
+    files = (
+        labels("reference_points") if fires else labels("reference_collection", "reference_points")
+    )
+    return jobs | {
         "collections": job(
             "collections",
             "Fetch collections, read their points, find what could be in the sample.",
@@ -94,7 +113,9 @@ def task_jobs(
         "cells": job(
             "cells",
             "Points, windows, rasters and chips of H3 cells: launch a backfill here.",
-            *own("filtered_points", "window_group", "rasters", "chips"),
+            *own(
+                "filtered_points", "window_group", *(["masks"] if masks else []), "rasters", "chips"
+            ),
         ),
         "manifest": job(
             "manifest",
@@ -109,10 +130,16 @@ def task_jobs(
     }
 
 
+def jobs_of(task: TrainingTask) -> Mapping[str, UnresolvedAssetJobDefinition]:
+    """The jobs of a task by what they make."""
+    source = task.imagery.sampling.source
+    fires = source.config is not None and source.config.calfire is not None
+    return task_jobs(task.name, source.prefix, fires, task.masks is not None)
+
+
 def task_definitions(task: TaskFile) -> dg.Definitions:
     """Assets, checks and jobs of one task."""
-    prefix = label_source(task.config.name, task.config.labels).prefix
-    jobs = task_jobs(task.config.name, prefix)
+    jobs = jobs_of(training_task(task.config))
     return dg.Definitions(assets=task_assets(task.config), jobs=list(jobs.values()))
 
 

@@ -3,10 +3,17 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from geofm_assets.core.errors import ConfigError, ExperimentError, GeofmError
 from geofm_assets.imagery.config import ImageryConfig
@@ -16,9 +23,11 @@ from geofm_assets.models.config import WeightsConfig
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.experiments import ExperimentsConfig, Grid, grid
-from geofm_assets.windows.config import WindowsConfig
+from geofm_assets.windows.config import MasksConfig, WindowsConfig
 
 COMPONENT_TYPE = "geofm_assets.tasks.FineTuneTask"
+PERIMETERS_KEY = "labels.calfire.perimeters"
+"""Where a task's fire perimeters are, as an override names it."""
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 
 
@@ -31,7 +40,9 @@ class TaskConfig(BaseModel):
         sampling: points per H3 cell.
         split: how cells are divided into train, val and test.
         windows: size and time range of a window.
-        imagery: profile, months, modalities.
+        masks: which pixels count as burnt; of a task with fire perimeters, for its segmentation
+            experiments.
+        imagery: profile, months or frames, modalities.
         training: optimiser, epochs, seed.
         experiments: the grid.
         weights: where the encoders' weights come from; a seeded random start by default.
@@ -44,6 +55,7 @@ class TaskConfig(BaseModel):
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     windows: WindowsConfig = Field(default_factory=WindowsConfig)
+    masks: MasksConfig | None = None
     imagery: ImageryConfig = Field(default_factory=ImageryConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     experiments: ExperimentsConfig
@@ -56,15 +68,40 @@ class TaskConfig(BaseModel):
             raise ValueError("use lower case letters, digits and underscores, a letter first")
         return value
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        fires = self.labels.calfire
+        if self.masks is not None and fires is None:
+            raise ValueError("masks are drawn from fire perimeters: labels.source must be calfire")
+        if "segmentation" in self.experiments.head and self.masks is None:
+            raise ValueError("head segmentation needs the section masks")
+        if self.split.by == "group" and fires is None:
+            raise ValueError(
+                "split.by group needs labels.source calfire, whose samples have groups"
+            )
+        if fires is not None:
+            extent = window_extent_m(self.windows)
+            if fires.samples.window_extent_m < extent:
+                raise ValueError(
+                    f"labels.calfire.samples.window_extent_m is "
+                    f"{fires.samples.window_extent_m:g}, windows need {extent:g} (size + 1 pixels)"
+                )
+        return self
+
     def grid(self, overridden: bool = False) -> Grid:
         """The experiments of this task."""
         return grid(
             self.experiments,
             materialized_size=self.windows.size,
-            months=self.imagery.months,
+            months=self.imagery.timesteps,
             overridden=overridden,
             layers=self.imagery.modalities,
         )
+
+
+def window_extent_m(windows: WindowsConfig) -> float:
+    """Side, in metres, of what a window may reach: its point lies anywhere in a pixel."""
+    return (windows.size + 1) * windows.resolution
 
 
 class TaskFile(BaseModel):
@@ -211,7 +248,7 @@ def _check_grid(path: Path, config: TaskConfig, lines: dict[tuple[str, ...], int
     try:
         config.grid()
     except ExperimentError as error:
-        axes = ("window_size", "patch_size", "timesteps", "encoder", "modality")
+        axes = ("window_size", "patch_size", "timesteps", "encoder", "modality", "head")
         axis = next((a for a in axes if a in error.where), "")
         line = _line_of(lines, ("experiments", axis))
         raise ConfigError(str(error), where=f"{path}:{line}") from error

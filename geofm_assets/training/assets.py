@@ -54,7 +54,11 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
 
     @dg.asset(
         key=manifest_key,
-        deps=[key("chips"), key("sampling_plan")],
+        deps=[
+            key("chips"),
+            key("sampling_plan"),
+            *([key("masks")] if task.segments else []),
+        ],
         group_name=task.name,
         kinds={"parquet"},
         code_version=manifest_stage.code_version,
@@ -116,8 +120,9 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         check_specs=check_specs(
             predictions_key, "schema", "every_window", partitions_def=experiments
         ),
-        description="One row a window with its truth, probabilities, split, collection and cell: "
-        "every metric is a query over these rows.",
+        description="One row a window with its truth, probabilities, split, collection and cell "
+        "(of a segmentation head, with its pixels counted by class): every metric is a query over "
+        "these rows.",
     )
     def predictions(
         context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource

@@ -4,7 +4,7 @@ import io
 import os
 import pickle
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from geofm_assets.imagery.normalize import FILL
 from geofm_assets.models.config import EncoderSpec
 from geofm_assets.models.encoders import build_encoder
 from geofm_assets.models.proof import model_id
-from geofm_assets.training.experiments import Experiment
-from geofm_assets.training.module import WindowClassifier
+from geofm_assets.training.experiment import Experiment
+from geofm_assets.training.module import WindowModel
+from geofm_assets.training.segmentation import window_model
 
 FORMAT = "geofm-checkpoint"
 VERSION = 1
@@ -35,6 +36,8 @@ class Checkpoint:
         encoder_start: what the encoder started from, in words.
         model_id: sha256 of weights plus configuration.
         simulated: whether any training data was simulated.
+        frames: months its imagery is of, counted from the month of the valid time; None for
+            consecutive months.
         content: the whole file.
     """
 
@@ -44,17 +47,23 @@ class Checkpoint:
     encoder_start: str
     model_id: str
     simulated: bool
+    frames: tuple[int, ...] | None
     content: Mapping[str, Any]
 
-    def build(self, *, autocast: bool = False) -> WindowClassifier:
+    def build(self, *, autocast: bool = False) -> WindowModel:
         """The model with its weights, in evaluation mode.
+
+        Called with a `Batch` it gives logits: (B, classes) of a classification head,
+        (B, classes, H, W) of a segmentation head.
 
         Raises:
             WeightsError: the weights do not fit the configuration beside them.
         """
         spec = EncoderSpec(name=self.experiment.encoder, source="random")
         encoder = build_encoder(spec, self.experiment.patch_size, autocast=autocast)
-        model = WindowClassifier(encoder.module, encoder.embedding_size, len(self.classes))
+        model = window_model(
+            self.experiment, encoder.module, encoder.embedding_size, len(self.classes)
+        )
         try:
             model.load_state_dict(self.content["state_dict"])
         except RuntimeError as error:
@@ -90,14 +99,17 @@ def identity(
     classes: tuple[str, ...],
     label_rule: str,
     contract: Mapping[str, Any],
+    frames: Sequence[int] | None = None,
 ) -> str:
     """The model's id: weights, and the configuration that gives them a meaning."""
-    config = {
+    config: dict[str, Any] = {
         "experiment": experiment.model_dump(),
         "classes": list(classes),
         "label_rule": label_rule,
         "band_contract": dict(contract),
     }
+    if frames is not None:
+        config["frames"] = list(frames)
     return model_id(state, config)
 
 
@@ -145,7 +157,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     experiment = Experiment.model_validate(content["experiment"])
     classes = tuple(content["classes"])
     contract = content["band_contract"]
-    found = identity(content["state_dict"], experiment, classes, content["label_rule"], contract)
+    frames = content.get("frames")
+    found = identity(
+        content["state_dict"], experiment, classes, content["label_rule"], contract, frames
+    )
     if found != content["model_id"]:
         raise WeightsError(
             "The checkpoint's weights are not those its model_id names",
@@ -165,5 +180,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         encoder_start=content["weights"]["start"],
         model_id=content["model_id"],
         simulated=content["simulated"],
+        frames=None if frames is None else tuple(frames),
         content=content,
     )

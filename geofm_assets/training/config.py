@@ -24,7 +24,8 @@ class TrainingConfig(BaseModel):
         plateau_patience: epochs without improvement before that.
         plateau_cooldown: epochs after it before the next.
         early_stop_patience: stop after this many epochs without improvement; None never stops.
-        class_weights: `balanced` weighs a class by the inverse of its share in train; `none`.
+        class_weights: `balanced` weighs a class by the inverse of its share of the windows of train
+            (of their labelled pixels, for a segmentation head); `none`.
         flips: mirror training windows at random, up to down and left to right.
         seed: of shuffling, flips, dropout and the head's start.
         accelerator: `auto` uses every visible GPU in bfloat16, or the CPU; `cpu` never a GPU.

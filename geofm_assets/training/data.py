@@ -7,7 +7,7 @@ so an experiment never fetches imagery again.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -23,11 +23,21 @@ from geofm_assets.core.errors import ExperimentError
 from geofm_assets.imagery.acquisition import moments
 from geofm_assets.imagery.normalize import normalize_into
 from geofm_assets.training.chip_rows import ChipRows
-from geofm_assets.training.experiments import Experiment
+from geofm_assets.training.crop import DAY, chosen_months, crop_bounds, months_about
+from geofm_assets.training.experiment import Experiment
+from geofm_assets.training.mask_rows import MaskRows
 
-_EPOCH_DAY = date(1970, 1, 1)
+__all__ = [
+    "Batch",
+    "Example",
+    "WindowDataset",
+    "chosen_months",
+    "collate",
+    "crop_bounds",
+    "open_chips",
+]
+
 Inputs = dict[str, torch.Tensor | RasterImage]
-_DAY = 86_400_000_000  # microseconds
 _ROW_STREAM = 1  # keeps flips apart from the shuffle, which is drawn from the same seed and epoch
 
 
@@ -38,18 +48,24 @@ class Example:
     Attributes:
         inputs: by layer a CTHW image with the acquisition times of each month; a layer without
             any usable month is left out.
-        target: class index.
+        target: class index, or the class of every pixel (H, W) uint8, 255 where unknown.
         index: row in the dataset.
     """
 
     inputs: Inputs
-    target: int
+    target: int | torch.Tensor
     index: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows together; lists, because months differ between windows."""
+    """Windows together; lists, because months differ between windows.
+
+    Attributes:
+        inputs: as in `Example`.
+        targets: (B,) int64, or (B, H, W) uint8.
+        indices: rows in the dataset.
+    """
 
     inputs: list[Inputs]
     targets: torch.Tensor
@@ -57,7 +73,10 @@ class Batch:
 
     def with_inputs(self) -> "Batch":
         """Only the windows that have a usable month."""
-        some = [i for i, inputs in enumerate(self.inputs) if inputs]
+        return self.only([i for i, inputs in enumerate(self.inputs) if inputs])
+
+    def only(self, some: Sequence[int]) -> "Batch":
+        """Some of the windows, in the order given; the batch itself if they are all of them."""
         if len(some) == len(self.inputs):
             return self
         rows = torch.tensor(some, dtype=torch.int64, device=self.targets.device)
@@ -81,9 +100,12 @@ def collate(examples: Sequence[Example]) -> Batch:
     inputs = [e.inputs for e in examples]
     if get_worker_info() is not None:
         inputs = _shared(inputs)
+    masks = [e.target for e in examples if isinstance(e.target, torch.Tensor)]
     return Batch(
         inputs,
-        torch.tensor([e.target for e in examples], dtype=torch.int64),
+        torch.stack(masks)
+        if masks
+        else torch.tensor([e.target for e in examples], dtype=torch.int64),
         torch.tensor([e.index for e in examples], dtype=torch.int64),
     )
 
@@ -112,48 +134,6 @@ def _images(inputs: Inputs) -> dict[str, RasterImage]:
     return cast(dict[str, RasterImage], inputs)
 
 
-def crop_bounds(size: int, window: int) -> tuple[slice, slice]:
-    """Rows and columns of a centred crop.
-
-    A window's geometry puts its point into column size // 2 and row (size - 1) // 2 (pixel rows
-    count down from the equator in UTM, and truncation rounds them up, which shifts even sizes by
-    one). The crop keeps that, so a window of one pixel is the pixel that holds the point.
-
-    Args:
-        size: pixels of the materialized side.
-        window: pixels of the crop's side, at most `size`.
-    """
-    row = (size - 1) // 2 - (window - 1) // 2
-    column = size // 2 - window // 2
-    return slice(row, row + window), slice(column, column + window)
-
-
-def chosen_months(periods: NDArray[np.int64], valid_time: date, timesteps: int) -> slice:
-    """The run of months an experiment reads: around the month that holds `valid_time`.
-
-    Args:
-        periods: (T, 2) start and end in microseconds since 1970 UTC, oldest first.
-        valid_time: date the label is for.
-        timesteps: how many months, at most T.
-
-    Returns:
-        `timesteps` consecutive months. Where the run cannot be centred it leans to the past by
-        half a month, and at an end of the year of imagery it is shifted inside. If no period
-        holds `valid_time`, the one whose middle is nearest stands in.
-    """
-    return _months_about(periods, (valid_time - _EPOCH_DAY).days * _DAY, timesteps)
-
-
-def _months_about(periods: NDArray[np.int64], micros: int, timesteps: int) -> slice:
-    if timesteps == len(periods):
-        return slice(0, timesteps)
-    holds = np.flatnonzero((periods[:, 0] <= micros) & (micros < periods[:, 1]))
-    middle = (periods[:, 0] + periods[:, 1]) // 2
-    centre = int(holds[0]) if holds.size else int(np.abs(middle - micros).argmin())
-    first = min(max(centre - timesteps // 2, 0), len(periods) - timesteps)
-    return slice(first, first + timesteps)
-
-
 @functools.lru_cache(maxsize=1 << 16)
 def _taken(first: int, last: int) -> tuple[datetime, datetime]:
     """When a mosaic was taken; windows of a cell share their scenes, so few pairs are new."""
@@ -170,6 +150,9 @@ class WindowDataset(Dataset[Example]):
         manifest: MANIFEST rows; the dataset keeps their order.
         chips: pixels of the same rows, as `open_chips` gives them.
         experiment: what to cut.
+        masks: the windows' masks, if every pixel has a class.
+        frames: the task's `imagery.frames`, of which the latest are read; None where the chips
+            hold consecutive months, of which those about the valid time are.
         augment: mirror windows asked for by (epoch, row) at random, drawn from seed, epoch and row.
         seed: of the flips.
     """
@@ -180,6 +163,8 @@ class WindowDataset(Dataset[Example]):
         chips: ChipRows,
         experiment: Experiment,
         *,
+        masks: MaskRows | None = None,
+        frames: Sequence[int] | None = None,
         augment: bool = False,
         seed: int = 0,
     ) -> None:
@@ -190,11 +175,12 @@ class WindowDataset(Dataset[Example]):
                 where=experiment.name,
                 fix="Open the chips with the same manifest",
             )
-        self.chips, self.experiment = chips, experiment
+        self.chips, self.experiment, self.masks = chips, experiment, masks
+        self.frames = None if frames is None else tuple(frames)
         self.augment, self.seed = augment, seed
         self.targets = manifest["class_id"].to_numpy().astype(np.int64)
         days = manifest["valid_time"].combine_chunks().cast(pa.int32()).to_numpy()
-        self._micros = days.astype(np.int64) * _DAY
+        self._micros = days.astype(np.int64) * DAY
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -218,7 +204,9 @@ class WindowDataset(Dataset[Example]):
             image = self._image(layer, index, flips)
             if image is not None:
                 inputs[layer] = image
-        return Example(inputs, int(self.targets[index]), index)
+        if self.masks is None:
+            return Example(inputs, int(self.targets[index]), index)
+        return Example(inputs, _mirrored(self.masks.target(index), flips), index)
 
     def _image(self, layer: str, index: int, flips: tuple[bool, bool]) -> RasterImage | None:
         """One layer of a window, or None if no chosen month has a valid pixel in the crop."""
@@ -236,9 +224,7 @@ class WindowDataset(Dataset[Example]):
                 where=f"{self.chips.where(index)}, {layer}, {self.experiment.name}",
                 fix="Materialize larger windows or more months, or choose another experiment",
             )
-        chosen = _months_about(
-            known.periods[row], int(self._micros[index]), self.experiment.timesteps
-        )
+        chosen = self._chosen(known.periods[row], index)
         there = known.present[row, chosen]
         if not there.any():
             return None
@@ -257,9 +243,26 @@ class WindowDataset(Dataset[Example]):
             if not there.all():
                 image, times = np.ascontiguousarray(image[:, there]), times[there]
         stamps = [_taken(first, last) for first, last in times.tolist()]
-        tensor = torch.from_numpy(image)
-        mirrored = [axis for axis, flip in zip((-2, -1), flips, strict=True) if flip]
-        return RasterImage(torch.flip(tensor, mirrored) if mirrored else tensor, stamps)
+        return RasterImage(_mirrored(torch.from_numpy(image), flips), stamps)
+
+    def _chosen(self, periods: NDArray[np.int64], index: int) -> slice:
+        """The timesteps the experiment reads of a window's (T, 2) periods."""
+        steps = self.experiment.timesteps
+        if self.frames is None:
+            return months_about(periods, int(self._micros[index]), steps)
+        if len(periods) != len(self.frames):
+            raise ExperimentError(
+                f"The chips have {len(periods)} timesteps, the task {len(self.frames)} frames",
+                where=self.chips.where(index),
+                fix="Make rasters, chips and the split manifest again",
+            )
+        return slice(len(periods) - steps, len(periods))
+
+
+def _mirrored(image: torch.Tensor, flips: tuple[bool, bool]) -> torch.Tensor:
+    """An image (..., H, W) mirrored up to down, left to right, or both."""
+    axes = [axis for axis, flip in zip((-2, -1), flips, strict=True) if flip]
+    return torch.flip(image, axes) if axes else image
 
 
 def open_chips(manifest: pa.Table, chips_root: Path | UPath) -> ChipRows:

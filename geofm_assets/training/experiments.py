@@ -1,80 +1,22 @@
 """The grid of a task file: which experiments exist, which cannot, which is the default."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import log2
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.models.names import ENCODER_NAMES, MAX_PATCH_SIZE, PRESTO
+from geofm_assets.training.experiment import LAYERS, Experiment, Head, Modality
 
-Modality = Literal["s2", "s1", "s1_s2"]
-LAYERS: dict[str, tuple[str, ...]] = {
-    "s2": ("sentinel2_l2a",),
-    "s1": ("sentinel1",),
-    "s1_s2": ("sentinel2_l2a", "sentinel1"),
-}
-AXES = ("encoder", "modality", "patch_size", "window_size", "timesteps")
-_NAME = re.compile(
-    r"(?P<encoder>[a-z0-9]+(?:_[a-z0-9]+)*)-(?P<modality>s2|s1|s1_s2)"
-    r"-ps(?P<patch_size>[1-9][0-9]*)-ws(?P<window_size>[1-9][0-9]*)-t(?P<timesteps>[1-9][0-9]*)"
-)
+__all__ = ["Experiment", "ExperimentsConfig", "Grid", "grid", "impossible"]
+
+AXES = ("encoder", "modality", "patch_size", "window_size", "timesteps", "head")
 # What the default leans to where the file names none: the cheapest that sees a neighbourhood.
 _USUAL_PATCH, _USUAL_WINDOW = 4, 16
-
-
-class Experiment(BaseModel):
-    """One combination of the grid.
-
-    Attributes:
-        encoder: name of the encoder.
-        modality: what it reads: `s2`, `s1` or `s1_s2`.
-        patch_size: pixels of a token's side.
-        window_size: pixels of the window's side, cut from the centre of the materialized window.
-        timesteps: consecutive months read, around and including the month of `valid_time`; 1
-            means that month (the recipe this follows took the oldest month by accident).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    encoder: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")
-    modality: Modality
-    patch_size: int = Field(ge=1)
-    window_size: int = Field(ge=1)
-    timesteps: int = Field(ge=1)
-
-    @property
-    def name(self) -> str:
-        """`olmoearth_v1_2_nano-s1_s2-ps4-ws16-t12`: the partition key."""
-        return (
-            f"{self.encoder}-{self.modality}-ps{self.patch_size}-ws{self.window_size}"
-            f"-t{self.timesteps}"
-        )
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Chip layers it reads."""
-        return LAYERS[self.modality]
-
-    @classmethod
-    def parse(cls, name: str) -> "Experiment":
-        """The experiment of a name.
-
-        Raises:
-            ExperimentError: the name is not one.
-        """
-        match = _NAME.fullmatch(name)
-        if match is None:
-            raise ExperimentError(
-                "Not the name of an experiment",
-                where=repr(name),
-                fix="Write it as olmoearth_v1_2_nano-s1_s2-ps4-ws16-t12",
-            )
-        return cls.model_validate(match.groupdict())
 
 
 class ExperimentsConfig(BaseModel):
@@ -91,6 +33,7 @@ class ExperimentsConfig(BaseModel):
     patch_size: tuple[int, ...] = Field(min_length=1)
     window_size: tuple[int, ...] = Field(min_length=1)
     timesteps: tuple[int, ...] = Field(min_length=1)
+    head: tuple[Head, ...] = Field(default=("classification",), min_length=1)
     default: Experiment | None = None
 
     @field_validator("encoder")
@@ -255,7 +198,7 @@ def _refuse_useless(
 def _default(config: ExperimentsConfig, feasible: list[Experiment]) -> Experiment:
     """The file's default if it can be, else the feasible experiment nearest to it.
 
-    Nearest means, in this order: the same encoder, the same modality (else the one with more
+    Nearest means, in this order: the same encoder, head and modality (else the one with more
     layers), the timesteps closest (else more), no larger window, the window and then the patch
     closest in size. Without a default in the file, it is the first encoder, all layers, the most
     timesteps, window 16, patch 4.
@@ -268,11 +211,13 @@ def _default(config: ExperimentsConfig, feasible: list[Experiment]) -> Experimen
         patch_size=_USUAL_PATCH,
         window_size=_USUAL_WINDOW,
         timesteps=max(config.timesteps),
+        head=config.head[0],
     )
 
     def distance(e: Experiment) -> tuple[object, ...]:
         return (
             e.encoder != target.encoder,
+            e.head != target.head,
             e.modality != target.modality,
             -len(e.layers),
             abs(e.timesteps - target.timesteps),

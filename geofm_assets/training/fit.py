@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
@@ -21,11 +24,13 @@ from geofm_assets.models.proof import WeightsProof
 from geofm_assets.training.checkpoint import band_contract, identity, write_checkpoint
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.data import WindowDataset, open_chips
-from geofm_assets.training.experiments import Experiment
+from geofm_assets.training.experiment import Experiment
 from geofm_assets.training.loading import loaders
-from geofm_assets.training.module import FineTuning, HistoryRow, WindowClassifier
+from geofm_assets.training.mask_rows import MaskRows, open_masks
+from geofm_assets.training.module import FineTuning, HistoryRow
 from geofm_assets.training.resume import BEST, LAST, prepare_work
 from geofm_assets.training.running import on_gpu, quiet, reproducible, trainer
+from geofm_assets.training.segmentation import SegmentationTuning, WindowSegmenter, window_model
 
 CHECKPOINT = "checkpoint.ckpt"
 WORK_FOLDER = ".training"
@@ -62,6 +67,8 @@ def fit(
     config: TrainingConfig,
     encoder: EncoderSpec,
     out_dir: Path,
+    masks_root: Path | UPath | None = None,
+    frames: Sequence[int] | None = None,
     hub: ModelHub | None = None,
     run_key: str | None = None,
     simulated: bool | None = None,
@@ -82,21 +89,31 @@ def fit(
         config: the recipe.
         encoder: what the encoder starts from.
         out_dir: the experiment's folder.
+        masks_root: folder with `h3_cell=<cell>` masks, for a segmentation head.
+        frames: the task's `imagery.frames`, if the chips hold those.
         hub: for `encoder.source == "hub"`.
         run_key: digest of everything the run depends on; computed here if None.
         simulated: whether inputs are simulated; taken from the manifest if None.
         progress: told of every epoch.
 
     Raises:
-        ExperimentError: train has fewer than two classes, val is empty, or the manifest is older
-            than the chips.
+        ExperimentError: train has fewer than two classes, val is empty, masks are missing, or the
+            manifest is older than the chips.
         ImageryError: the chips are missing or are not what was written.
         WeightsError: the encoder's weights do not fit.
     """
     if simulated is None:
         simulated = bool(pc.any(manifest["simulated"]).as_py())
+    masks = None
+    if experiment.head == "segmentation":
+        masks = open_masks(experiment, manifest, masks_root, len(classes))
     if run_key is None:
-        settings = [config.model_dump(), encoder.model_dump(), list(classes), label_rule]
+        settings: list[object] = [config.model_dump(), encoder.model_dump()]
+        settings += [list(classes), label_rule]
+        if masks is not None:
+            settings.append(masks.digest())
+        if frames is not None:
+            settings.append(list(frames))
         run_key = json_digest([table_digest(manifest), experiment.name, *settings])
     with reproducible(config.threads):
         built = build_encoder(
@@ -104,14 +121,17 @@ def fit(
         )
         set_drop_path(built.module, config.drop_path)
         rows = _rows(manifest, classes)
+        counts = _class_counts(manifest, rows, masks, len(classes))
         dataset = WindowDataset(
             manifest,
             open_chips(manifest, chips_root),
             experiment,
+            masks=masks,
+            frames=frames,
             augment=config.flips,
             seed=config.seed,
         )
-        module = _module(built, dataset.targets[rows["train"]], len(classes), config)
+        module = _module(built, counts, config, dataset, rows["train"])
         work = out_dir / WORK_FOLDER
         last = prepare_work(work, run_key)
         resumed = _finished_epochs(last)
@@ -129,8 +149,8 @@ def fit(
         if key.startswith(prefix)
     }
     contract = band_contract(experiment)
-    trained = identity(state, experiment, classes, label_rule, contract)
-    content = {
+    trained = identity(state, experiment, classes, label_rule, contract, frames)
+    content: dict[str, Any] = {
         "state_dict": state,
         "model_id": trained,
         "experiment": experiment.model_dump(),
@@ -144,6 +164,8 @@ def fit(
         "best_epoch": int(best["epoch"]),
         "simulated": simulated,
     }
+    if frames is not None:
+        content["frames"] = list(frames)
     write_checkpoint(out_dir / CHECKPOINT, content)
     shutil.rmtree(work)
     return FitResult(
@@ -168,12 +190,6 @@ def _rows(manifest: pa.Table, classes: tuple[str, ...]) -> dict[str, list[int]]:
             where="split manifest",
             fix="Make the sampling plan again",
         )
-    if len(set(targets[rows["train"]].tolist())) < 2:
-        raise ExperimentError(
-            "The train split has fewer than two classes",
-            where="split manifest",
-            fix="Sample more points or cells, or change the split",
-        )
     if not rows["val"]:
         raise ExperimentError(
             "The val split is empty, so no epoch can be chosen",
@@ -183,18 +199,49 @@ def _rows(manifest: pa.Table, classes: tuple[str, ...]) -> dict[str, list[int]]:
     return rows
 
 
+def _class_counts(
+    manifest: pa.Table, rows: dict[str, list[int]], masks: MaskRows | None, classes: int
+) -> NDArray[np.int64]:
+    """(classes,) windows, or labelled pixels where there are masks, to learn from."""
+    if masks is None:
+        targets = manifest["class_id"].to_numpy()[rows["train"]].astype(np.int64)
+        counts = np.bincount(targets, minlength=classes)
+    else:
+        counts = masks.counts(rows["train"])
+        if not masks.counts(rows["val"]).any():
+            raise ExperimentError(
+                "No pixel of the val split is labelled, so no epoch can be chosen",
+                where="masks",
+                fix="Sample more points or cells, or change the split",
+            )
+    if (counts > 0).sum() < 2:
+        raise ExperimentError(
+            "The train split has fewer than two classes",
+            where="split manifest" if masks is None else "masks",
+            fix="Sample more points or cells, or change the split",
+        )
+    return counts
+
+
 def _module(
-    built: BuiltEncoder, targets: np.ndarray, classes: int, config: TrainingConfig
+    built: BuiltEncoder,
+    class_counts: NDArray[np.int64],
+    config: TrainingConfig,
+    dataset: WindowDataset,
+    train: list[int],
 ) -> FineTuning:
     """The model with a seeded head and the loss's class weights."""
+    classes = len(class_counts)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        model = WindowClassifier(built.module, built.embedding_size, classes)
+        model = window_model(dataset.experiment, built.module, built.embedding_size, classes)
     weights = torch.ones(classes)
     if config.class_weights == "balanced":
-        counts = torch.bincount(torch.from_numpy(targets.astype(np.int64)), minlength=classes)
-        present = int((counts > 0).sum())
-        weights = torch.where(counts > 0, len(targets) / (present * counts.clamp(min=1)), 0.0)
+        counts = torch.from_numpy(class_counts)
+        present, total = int((counts > 0).sum()), int(counts.sum())
+        weights = torch.where(counts > 0, total / (present * counts.clamp(min=1)), 0.0)
+    if isinstance(model, WindowSegmenter):
+        return SegmentationTuning(model, config, weights.float(), dataset, train)
     return FineTuning(model, config, weights.float())
 
 

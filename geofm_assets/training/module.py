@@ -18,8 +18,8 @@ from geofm_assets.training.data import Batch
 HistoryRow = dict[str, float | int | bool]
 
 
-class WindowClassifier(torch.nn.Module):
-    """An encoder, batch normalisation, and rslearn's pooling head.
+class WindowModel(torch.nn.Module):
+    """An encoder, batch normalisation, and a head.
 
     The normalisation stands where OlmoEarth's own linear probe has it. Without it the features of
     a random start hardly differ between windows and the head learns nothing for dozens of epochs.
@@ -27,21 +27,28 @@ class WindowClassifier(torch.nn.Module):
     Args:
         encoder: gives one (B, D, H/p, W/p) feature map.
         embedding_size: D.
-        classes: how many classes.
+        head: makes logits of normalised features.
+        blank_side: tokens of a side that stand in for a batch of windows without any.
     """
 
-    def __init__(self, encoder: FeatureExtractor, embedding_size: int, classes: int) -> None:
+    def __init__(
+        self,
+        encoder: FeatureExtractor,
+        embedding_size: int,
+        head: torch.nn.Module,
+        blank_side: int = 1,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.norm = torch.nn.BatchNorm2d(embedding_size)
-        self.head = PoolingDecoder(in_channels=embedding_size, out_channels=classes)
-        self.embedding_size = embedding_size
+        self.head = head
+        self.embedding_size, self.blank_side = embedding_size, blank_side
 
-    def forward(self, batch: Batch, *, frozen: bool = False) -> torch.Tensor:
-        """Logits (B, classes), float32.
+    def features(self, batch: Batch, *, frozen: bool = False) -> torch.Tensor:
+        """Normalised features (B, D, H/p, W/p), float32.
 
-        A window without any usable month has no tokens; it gets the head's answer to a feature
-        of zeros, so that every window has a prediction and none depends on its neighbours.
+        A window without any usable month has no tokens; it gets features of zeros, so that every
+        window has a prediction and none depends on its neighbours.
 
         Args:
             batch: the windows.
@@ -57,12 +64,9 @@ class WindowClassifier(torch.nn.Module):
                 blank = features.new_zeros((len(batch.inputs), *features.shape[1:]))
                 rows = torch.tensor(some, device=features.device)
                 features = blank.index_copy(0, rows, features)
-        else:
-            weight = self.head.output_layer.weight
-            features = weight.new_zeros((len(batch.inputs), self.embedding_size, 1, 1))
-        context = ModelContext(inputs=batch.inputs, metadatas=[])
-        vector: FeatureVector = self.head(FeatureMaps([features]), context)
-        return vector.feature_vector
+            return features
+        side = self.blank_side
+        return self.norm.weight.new_zeros((len(batch.inputs), self.embedding_size, side, side))
 
     def _normalised(self, features: torch.Tensor) -> torch.Tensor:
         """Batch normalisation; a lone token has no variance and takes the running one."""
@@ -73,6 +77,32 @@ class WindowClassifier(torch.nn.Module):
             )
         normalised: torch.Tensor = self.norm(features)
         return normalised
+
+
+class WindowClassifier(WindowModel):
+    """One class a window, by rslearn's pooling head.
+
+    Args:
+        encoder: gives one (B, D, H/p, W/p) feature map.
+        embedding_size: D.
+        classes: how many classes.
+    """
+
+    def __init__(self, encoder: FeatureExtractor, embedding_size: int, classes: int) -> None:
+        head = PoolingDecoder(in_channels=embedding_size, out_channels=classes)
+        super().__init__(encoder, embedding_size, head)
+
+    def forward(self, batch: Batch, *, frozen: bool = False) -> torch.Tensor:
+        """Logits (B, classes), float32.
+
+        Args:
+            batch: the windows.
+            frozen: compute features without gradients.
+        """
+        features = self.features(batch, frozen=frozen)
+        context = ModelContext(inputs=batch.inputs, metadatas=[])
+        vector: FeatureVector = self.head(FeatureMaps([features]), context)
+        return vector.feature_vector
 
 
 class FineTuning(pl.LightningModule):
@@ -91,7 +121,7 @@ class FineTuning(pl.LightningModule):
     class_weights: torch.Tensor
 
     def __init__(
-        self, model: WindowClassifier, config: TrainingConfig, class_weights: torch.Tensor
+        self, model: WindowModel, config: TrainingConfig, class_weights: torch.Tensor
     ) -> None:
         super().__init__()
         self.model, self.config = model, config
@@ -145,14 +175,32 @@ class FineTuning(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Weighted cross-entropy of one batch; windows without a usable month teach nothing."""
-        some = batch.with_inputs()
+        some = self.teaching(batch)
         self._blank += len(batch.inputs) - len(some.inputs)
         if not some.inputs:  # nothing to learn, but every rank has to take the step
             return sum((p.sum() * 0 for p in self.model.parameters()), torch.zeros(()))
         logits = self.model(some, frozen=self.frozen)
-        loss = torch.nn.functional.cross_entropy(logits, some.targets, weight=self.class_weights)
+        loss = self.loss(logits, some.targets)
         self._train.append((float(loss.detach()), len(some.targets)))
         return loss
+
+    def teaching(self, batch: Batch) -> Batch:
+        """The windows of a batch that a step learns from."""
+        return batch.with_inputs()
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Weighted cross-entropy."""
+        return torch.nn.functional.cross_entropy(logits, targets, weight=self.class_weights)
+
+    def validated(self) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss and scores of all validation windows; forgets them."""
+        logits = torch.cat([part for part, _ in self._val])
+        targets = torch.cat([part for _, part in self._val])
+        self._val = []
+        loss = torch.nn.functional.cross_entropy(logits, targets, weight=self.class_weights.cpu())
+        matrix = np.zeros((logits.shape[1],) * 2, dtype=np.int64)
+        np.add.at(matrix, (targets.numpy(), logits.argmax(1).numpy()), 1)
+        return loss, quick_scores(matrix)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep logits; the loss is taken over all windows at once."""
@@ -165,10 +213,7 @@ class FineTuning(pl.LightningModule):
         rates never drift apart.
         """
         assert self.plateau is not None
-        logits = torch.cat([part for part, _ in self._val])
-        targets = torch.cat([part for _, part in self._val])
-        self._val = []
-        loss = torch.nn.functional.cross_entropy(logits, targets, weight=self.class_weights.cpu())
+        loss, scores = self.validated()
         shared = self.trainer.strategy.broadcast(loss)
         self.log("val_loss", shared, sync_dist=True)
         count = sum(n for _, n in self._train)
@@ -178,10 +223,11 @@ class FineTuning(pl.LightningModule):
             "frozen": self.frozen,
             "train_loss": sum(value * n for value, n in self._train) / max(count, 1),
             "val_loss": float(shared),
-            **_quick_scores(logits.argmax(1).numpy(), targets.numpy(), logits.shape[1]),
+            **scores,
             "lr": float(self.plateau.optimizer.param_groups[0]["lr"]),
             "head_lr": float(self.plateau.optimizer.param_groups[1]["lr"]),
             "blank_windows": self._blank,
+            "seconds": seconds,
             "samples_per_s": count * self.trainer.world_size / seconds,
         }
         self.history.append(row)
@@ -201,16 +247,16 @@ class FineTuning(pl.LightningModule):
             self.plateau.load_state_dict(self._plateau_state)
 
 
-def _quick_scores(
-    predicted: NDArray[np.int64], truth: NDArray[np.int64], classes: int
-) -> dict[str, float]:
-    """Accuracy and macro-F1 for the history; the scores proper are made from predictions."""
-    confusion = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(confusion, (truth, predicted), 1)
+def quick_scores(confusion: NDArray[np.int64]) -> dict[str, float]:
+    """Accuracy and macro-F1 for the history; the scores proper are made from predictions.
+
+    Args:
+        confusion: (classes, classes) counts, rows truth.
+    """
     hits = np.diag(confusion)
     sums = confusion.sum(0) + confusion.sum(1)
-    f1 = np.divide(2 * hits, sums, out=np.zeros(classes), where=sums > 0)
+    f1 = np.divide(2 * hits, sums, out=np.zeros(len(hits)), where=sums > 0)
     return {
-        "val_accuracy": float(hits.sum() / max(len(truth), 1)),
+        "val_accuracy": float(hits.sum() / max(int(confusion.sum()), 1)),
         "val_macro_f1": float(f1.mean()),
     }

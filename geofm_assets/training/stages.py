@@ -4,17 +4,16 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import yaml
 
-from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
     Location,
-    Markdown,
     Outcome,
     kept_check,
     schema_check,
@@ -23,164 +22,21 @@ from geofm_assets.core.outcome import (
 from geofm_assets.core.progress import Report
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import Store
-from geofm_assets.imagery.chips import read_chips
-from geofm_assets.imagery.stages import ChipsStage, ImageryTask, imagery_record
-from geofm_assets.labels.rules import LabelRule, get_rule
-from geofm_assets.models.config import EncoderSpec, WeightsConfig
 from geofm_assets.models.hub import ModelHub
-from geofm_assets.sampling.plan import promised_distance_m
-from geofm_assets.sampling.stages import planned_cells
-from geofm_assets.training.config import TrainingConfig
-from geofm_assets.training.experiments import Experiment, ExperimentsConfig, impossible
+from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.fit import fit
-from geofm_assets.training.manifest import (
-    ManifestCheck,
-    ModelInputs,
-    cell_manifest,
-    check_classes,
-    check_leakage,
-    class_counts,
-    join_manifest,
-    split_map,
-)
+from geofm_assets.training.manifest_stage import ManifestStage
 from geofm_assets.training.predict import predict
-from geofm_assets.training.schema import Manifest, Prediction
-from geofm_assets.windows.stages import WindowGroupStage
+from geofm_assets.training.schema import Prediction, Segmentation
+from geofm_assets.training.task import TrainingTask, experiments_partitions
 
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """What training needs to know of a task.
-
-    Attributes:
-        imagery: the task's imagery, windows and sampling.
-        training: optimiser, epochs, seed.
-        experiments: the grid of the task file.
-        weights: where the encoders' weights come from.
-    """
-
-    imagery: ImageryTask
-    training: TrainingConfig
-    experiments: ExperimentsConfig
-    weights: WeightsConfig
-
-    @property
-    def name(self) -> str:
-        """The task's name."""
-        return self.imagery.name
-
-    @property
-    def rule(self) -> LabelRule:
-        """The task's label rule."""
-        return get_rule(self.imagery.sampling.labels)
-
-    def encoder(self, experiment: Experiment) -> EncoderSpec:
-        """Where the experiment's encoder starts from."""
-        return self.weights.spec(experiment.encoder)
-
-    def feasible(self, name: str) -> Experiment:
-        """The experiment of a name.
-
-        Raises:
-            ExperimentError: it is not the name of one, or it cannot be run on this task.
-        """
-        experiment = Experiment.parse(name)
-        reason = impossible(
-            experiment,
-            materialized_size=self.imagery.windows.size,
-            months=self.imagery.imagery.months,
-            layers=self.imagery.imagery.modalities,
-        )
-        if reason is not None:
-            raise ExperimentError(
-                f"The experiment cannot be: {reason}",
-                where=experiment.name,
-                fix="Choose one that `geofm experiments` lists",
-            )
-        return experiment
-
-    def folder(self, experiment: str) -> str:
-        """Store prefix of an experiment."""
-        return f"tasks/{self.name}/experiments/{Experiment.parse(experiment).name}"
-
-
-def experiments_partitions(task: str) -> str:
-    """Name of a task's dynamic partition set of experiments."""
-    return f"{task}_experiments"
-
-
-@dataclass(frozen=True)
-class ManifestStage:
-    """The split manifest."""
-
-    task: TrainingTask
-    code_version: str = "2"
-
-    def key(self, partition: str = "") -> str:
-        """Store key of the manifest."""
-        return f"tasks/{self.task.name}/split_manifest.parquet"
-
-    def inputs(self, store: Store, partition: str = "") -> str:
-        """Every planned cell's windows and chips."""
-        stage = ChipsStage(self.task.imagery)
-        contents = {}
-        for cell in planned_cells(store, self.task.name):
-            note = stage.note(store, cell)
-            if note is None:
-                raise MissingUpstreamError(
-                    "A planned cell has no chips", where=cell, fix="Materialize chips for it"
-                )
-            contents[cell] = [note["content"], content_of(store, self._windows(cell))]
-        split = self.task.imagery.sampling.split.model_dump()
-        return inputs_digest(self, contents, split)
-
-    def _windows(self, cell: str) -> str:
-        return WindowGroupStage(self.task.imagery.sampling, self.task.imagery.windows).key(cell)
-
-    def make(self, store: Store) -> Outcome:
-        """Gather the cells, check classes and leakage, write the table."""
-        inputs = self.inputs(store)
-        stage = ChipsStage(self.task.imagery)
-        cells = planned_cells(store, self.task.name)
-        parts, looked = [], ModelInputs(len(cells))
-        for cell in cells:
-            chips = read_chips(store.local_path(stage.folder(cell)))
-            parts.append(cell_manifest(store.read_table(self._windows(cell)), chips))
-            looked.look(chips)
-        manifest = join_manifest(parts)
-        sampling = self.task.imagery.sampling
-        hashed = sampling.split.by == "ai2_hash"
-        promised = 0.0
-        if not hashed:
-            promised = promised_distance_m(sampling.split, sampling.window_extent_m)
-        checks = [
-            looked.check(),
-            check_leakage(manifest, promised),
-            check_classes(manifest, ("train", "val") if hashed else ("train", "val", "test")),
-        ]
-        simulated = bool(pc.any(manifest["simulated"]).as_py() or False)
-        simulated = simulated or bool(imagery_record(store, self.task.name)["simulated"])
-        ref = store.write_table(
-            self.key(),
-            manifest,
-            Manifest,
-            inputs=inputs,
-            code_version=self.code_version,
-            simulated=simulated,
-        )
-        metadata = {
-            **table_metadata(manifest, ref),
-            "dagster/row_count": manifest.num_rows,
-            "cells": len(cells),
-            "classes": Json(class_counts(manifest)),
-            "map": Markdown(split_map(manifest)),
-        }
-        outcomes = [schema_check(ref.report), *map(_as_check, checks)]
-        return Outcome(ref.provenance.content, inputs, metadata, outcomes)
-
-
-def _as_check(check: ManifestCheck) -> CheckOutcome:
-    return CheckOutcome(check.name, check.passed, check.description, check.metadata)
+__all__ = [
+    "CheckpointStage",
+    "ManifestStage",
+    "PredictionsStage",
+    "TrainingTask",
+    "experiments_partitions",
+]
 
 
 @dataclass(frozen=True)
@@ -204,6 +60,8 @@ class CheckpointStage:
             self.task.training.model_dump(),
             self.task.encoder(parsed).model_dump(),
             [self.task.rule.name, self.task.rule.version, self.task.rule.classes],
+            *([self.task.frames] if self.task.frames is not None else []),
+            *([ManifestStage(self.task).masks_content(store)] if _segments(experiment) else []),
         )
 
     def note(self, store: Store, experiment: str) -> dict[str, Any] | None:
@@ -265,6 +123,8 @@ class CheckpointStage:
             label_rule=config["label_rule"],
             config=task.training,
             encoder=task.encoder(parsed),
+            masks_root=_masks_root(store, task, experiment),
+            frames=task.frames,
             hub=hub,
             out_dir=store.local_path(folder_key),
             run_key=inputs,
@@ -283,6 +143,16 @@ class CheckpointStage:
         return note
 
 
+def _segments(experiment: str) -> bool:
+    """Whether an experiment has one class a pixel."""
+    return Experiment.parse(experiment).head == "segmentation"
+
+
+def _masks_root(store: Store, task: TrainingTask, experiment: str) -> Path | None:
+    """Folder of the masks an experiment reads; None if it reads none."""
+    return store.local_path(task.masks_folder) if _segments(experiment) else None
+
+
 def _weights_check(weights: dict[str, Any]) -> CheckOutcome:
     random_start = weights["start"].startswith("random")
     passed = random_start or (weights["share"] > 0 and not weights["unexpected"])
@@ -293,25 +163,26 @@ def _weights_check(weights: dict[str, Any]) -> CheckOutcome:
 
 @dataclass(frozen=True)
 class PredictionsStage:
-    """One row a window: what the experiment's model says of it."""
+    """One row a window: what the experiment's model says of it, or of its pixels."""
 
     task: TrainingTask
     code_version: str = "1"
 
     def key(self, experiment: str) -> str:
         """Store key of the predictions."""
-        return f"{self.task.folder(experiment)}/predictions.parquet"
+        name = "segmentation" if _segments(experiment) else "predictions"
+        return f"{self.task.folder(experiment)}/{name}.parquet"
 
     def inputs(self, store: Store, experiment: str) -> str:
-        """The model and the manifest."""
+        """The model and the manifest, and the masks if pixels are counted."""
         note = CheckpointStage(self.task).note(store, experiment)
         if note is None:
             raise MissingUpstreamError(
                 "The experiment has no checkpoint", where=experiment, fix="Materialize checkpoint"
             )
-        return inputs_digest(
-            self, note["model_id"], content_of(store, ManifestStage(self.task).key())
-        )
+        manifest = ManifestStage(self.task)
+        masks = [manifest.masks_content(store)] if _segments(experiment) else []
+        return inputs_digest(self, note["model_id"], content_of(store, manifest.key()), *masks)
 
     def make(self, store: Store, experiment: str, force: bool) -> Outcome:
         """Predict every window of the manifest."""
@@ -326,6 +197,7 @@ class PredictionsStage:
                 checkpoint=store.local_path(f"{self.task.folder(experiment)}/checkpoint.ckpt"),
                 manifest=store.read_table(ManifestStage(self.task).key()),
                 chips_root=store.local_path(f"tasks/{self.task.name}/chips"),
+                masks_root=_masks_root(store, self.task, experiment),
                 batch_size=self.task.training.batch_size,
                 accelerator=self.task.training.accelerator,
                 threads=self.task.training.threads,
@@ -333,7 +205,7 @@ class PredictionsStage:
             ref = store.write_table(
                 self.key(experiment),
                 table,
-                Prediction,
+                Segmentation if _segments(experiment) else Prediction,
                 inputs=inputs,
                 code_version=self.code_version,
                 simulated=bool(pc.any(table["simulated"]).as_py()),

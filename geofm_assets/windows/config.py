@@ -25,3 +25,24 @@ class WindowsConfig(BaseModel):
     def extent_m(self) -> float:
         """Side of a window in metres."""
         return self.size * self.resolution
+
+
+class MasksConfig(BaseModel):
+    """Which pixels of a window count as burnt, and which nobody knows.
+
+    Attributes:
+        gap_m: metres around perimeters where a pixel is unknown: their lines are not exact.
+        recent_days: a fire contained so many days before a window's date, or fewer, counts as
+            burnt like the sample's own.
+        scar_years: under fires and prescribed burns that ended earlier, but not longer ago than
+            this, a pixel is unknown; later it counts as unburnt.
+        after_days: a fire that begins up to so many days after a window's date may be on imagery
+            of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gap_m: float = Field(default=150, ge=0, le=10_000)
+    recent_days: int = Field(default=60, ge=0, le=3660)
+    scar_years: int = Field(default=5, ge=0, le=500)
+    after_days: int = Field(default=45, ge=0, le=3660)

@@ -1,4 +1,4 @@
-"""The table of windows."""
+"""The tables of windows and of masks."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pp
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from geofm_assets.core.schema import TableModel
 
@@ -38,6 +39,20 @@ WINDOW = pa.schema(
 )
 """Bounds are pixel coordinates of the grid of `crs` at `resolution`, rows growing southward:
 x = col * resolution, y = -row * resolution. Sorted by window_name."""
+
+MASK = pa.schema(
+    [
+        ("window_name", pa.string()),
+        ("size", pa.int64()),
+        ("mask", pa.binary()),
+        ("burnt", pa.int64()),
+        ("unburnt", pa.int64()),
+        ("nodata", pa.int64()),
+        ("simulated", pa.bool_()),
+    ]
+)
+"""`mask` holds the class of each pixel, size * size uint8, row by row from the upper left: 0
+unburnt, 1 burnt, 255 unknown. The three counts are of pixels. Sorted by window_name."""
 
 _String = Annotated[pd.ArrowDtype, pa.string()]
 _Int = Annotated[pd.ArrowDtype, pa.int64()]
@@ -86,6 +101,33 @@ class Window(TableModel):
     def _time_in_order(cls, frame: pd.DataFrame) -> pd.Series:
         """A window ends after it starts."""
         return frame["time_start"] < frame["time_end"]
+
+    @pp.dataframe_check(name="sorted by window_name")
+    @classmethod
+    def _sorted(cls, frame: pd.DataFrame) -> pd.Series:
+        """Rows are in the documented order."""
+        names = frame["window_name"].to_numpy(dtype=object)
+        return pd.Series(np.r_[True, names[1:] > names[:-1]][: len(names)], index=frame.index)
+
+
+class Mask(TableModel):
+    """The class of every pixel of a window."""
+
+    window_name: _String = pp.Field(unique=True, str_length={"min_value": 1})
+    size: _Int = pp.Field(ge=1)
+    mask: Annotated[pd.ArrowDtype, pa.binary()]
+    burnt: _Int = pp.Field(ge=0)
+    unburnt: _Int = pp.Field(ge=0)
+    nodata: _Int = pp.Field(ge=0)
+    simulated: Annotated[pd.ArrowDtype, pa.bool_()]
+
+    @pp.dataframe_check(name="every pixel is counted once")
+    @classmethod
+    def _counted(cls, frame: pd.DataFrame) -> pd.Series:
+        """The counts add up to the pixels, of which the mask holds one byte each."""
+        pixels = frame["size"] * frame["size"]
+        held = pc.binary_length(pa.array(frame["mask"], pa.binary())).to_numpy()
+        return (frame["burnt"] + frame["unburnt"] + frame["nodata"] == pixels) & (held == pixels)
 
     @pp.dataframe_check(name="sorted by window_name")
     @classmethod

@@ -78,7 +78,7 @@ def unavailable(url: str, reason: str, tries: int = 1) -> SourceUnavailableError
         f"The source did not answer{times}: {reason}",
         where=url,
         fix="Check the address and the network and run again (what is done is kept), "
-        "or use a mirror folder",
+        "or use a mirror folder or a local file",
     )
 
 

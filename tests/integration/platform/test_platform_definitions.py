@@ -62,6 +62,7 @@ def test_every_table_asset_has_a_schema_check(definitions):
                 "eval_scores",
                 "baseline_scores",
                 "score_table",
+                "comparison",
             )
         ),
     }
@@ -75,7 +76,7 @@ def test_gpu_steps_ask_for_a_gpu_and_others_do_not(definitions):
         tags = graph.get(key).assets_def.op.tags
         if "nvidia.com/gpu" in str(tags.get("dagster-k8s/config", "")):
             gpu.add(key.path[-1])
-    assert gpu == {"checkpoint", "predictions", "embeddings"}
+    assert gpu == {"checkpoint", "predictions", "embeddings", "map"}
 
 
 def test_sql_models_are_assets_with_column_lineage(definitions):

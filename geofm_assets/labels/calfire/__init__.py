@@ -1,0 +1,1 @@
+"""Burned area from fire perimeters (FRAP and files of its kind)."""

@@ -1,0 +1,61 @@
+"""Where perimeters and samples lie in the store, for the stages that come after the labels."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from geofm_assets.core.stage import MissingUpstreamError
+from geofm_assets.core.store import Store
+from geofm_assets.labels.calfire.schema import fire_year
+
+
+def perimeters_key(root: str, year: int) -> str:
+    """Store key of the perimeters of a fire year.
+
+    Args:
+        root: store prefix of the label source.
+        year: fire year.
+    """
+    return f"{root}/perimeters/{year}.parquet"
+
+
+def perimeter_keys(store: Store, root: str) -> list[str]:
+    """Store keys of the perimeters of every year there is, sorted.
+
+    Raises:
+        MissingUpstreamError: there is none.
+    """
+    keys = store.list_keys(f"{root}/perimeters", ".parquet")
+    if not keys:
+        raise MissingUpstreamError(
+            "There are no fire perimeters",
+            where=f"{root}/perimeters",
+            fix="Materialize the perimeters first; only labels of source calfire have any",
+        )
+    return keys
+
+
+def samples_key(root: str, collection_id: str) -> str:
+    """Store key of the samples that a collection's reference points are."""
+    return f"{root}/samples/{fire_year(collection_id)}.parquet"
+
+
+def read_samples(
+    store: Store, root: str, collections: Sequence[str], columns: list[str]
+) -> pa.Table:
+    """Columns of the SAMPLE rows of some collections.
+
+    Raises:
+        MissingUpstreamError: a collection has no samples.
+    """
+    tables = []
+    for collection in collections:
+        key = samples_key(root, collection)
+        if not store.exists(key):
+            raise MissingUpstreamError(
+                "A collection has no table of samples",
+                where=key,
+                fix="Materialize its reference points; only labels of source calfire have groups",
+            )
+        tables.append(store.read_table(key, columns))
+    return pa.concat_tables(tables)

@@ -1,0 +1,217 @@
+"""How the perimeters of a fire year and their reference points are made, stage by stage.
+
+Plain Python: a stage can be made from a notebook with a `Store`.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from geofm_assets.core.errors import LabelFileError
+from geofm_assets.core.hashing import sha256_file
+from geofm_assets.core.outcome import (
+    CheckOutcome,
+    Json,
+    Outcome,
+    kept_rows,
+    schema_check,
+    table_metadata,
+)
+from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
+from geofm_assets.core.store import MadeFrom, Store
+from geofm_assets.labels.calfire.clean import clean_year
+from geofm_assets.labels.calfire.fire_years import FireYearsStage, settings
+from geofm_assets.labels.calfire.sample_schema import Sample
+from geofm_assets.labels.calfire.samples import make_samples
+from geofm_assets.labels.calfire.schema import (
+    GEO_METADATA,
+    Perimeter,
+    fire_year,
+)
+from geofm_assets.labels.calfire.side_tables import perimeters_key, samples_key
+from geofm_assets.labels.schema import QuarantinedRow, ReferencePoint
+from geofm_assets.labels.stages import LabelSource
+
+
+@dataclass(frozen=True)
+class PerimetersStage:
+    """The cleaned perimeters of one fire year, prescribed burns among them."""
+
+    source: LabelSource
+    code_version: str = "1"
+
+    def key(self, year: str) -> str:
+        """Store key of the perimeters."""
+        return perimeters_key(self.source.root, int(year))
+
+    def quarantine_key(self, year: str) -> str:
+        """Store key of the rows refused."""
+        return f"{self.source.root}/quarantine/{year}.parquet"
+
+    def wanted(self, store: Store) -> list[str]:
+        """Every fire year, as partition keys, sorted."""
+        years = FireYearsStage(self.source).years(store)["fire_year"].to_pylist()
+        return [str(year) for year in years]
+
+    def _row(self, store: Store, year: str) -> dict[str, Any]:
+        for row in FireYearsStage(self.source).years(store).to_pylist():
+            if str(row["fire_year"]) == year:
+                return dict(row)
+        raise MissingUpstreamError(
+            "The sources have no rows of this fire year",
+            where=year,
+            fix="They may have been withdrawn; refresh the listing",
+        )
+
+    def inputs(self, store: Store, year: str) -> str:
+        """The year's rows."""
+        return inputs_digest(self, self._row(store, year)["digest"])
+
+    def make(self, store: Store, year: str, force: bool) -> Outcome:
+        """Repair what can be repaired; the rest goes to quarantine with a reason."""
+        inputs = self.inputs(store, year)
+        row = self._row(store, year)
+        found = store.provenance(self.key(year))
+        if found is not None and found.inputs == inputs and not force:
+            rows, refused = store.rows(self.key(year)), store.rows(self.quarantine_key(year))
+            checks = [kept_rows(rows), _usable(rows, refused, row["sampled"])]
+            said = {"dagster/partition_row_count": rows}
+            return Outcome(found.content, inputs, said, checks, True)
+        records = store.read_table(FireYearsStage(self.source).records_key(int(year)))
+        cleaned = clean_year(records, int(year))
+        made: MadeFrom = {
+            "inputs": inputs,
+            "code_version": self.code_version,
+            "simulated": row["simulated"],
+        }
+        quarantine = cleaned.quarantine
+        # perimeters appear last: where they are, their quarantine is
+        store.write_table(self.quarantine_key(year), quarantine, QuarantinedRow, **made)
+        ref = store.write_table(
+            self.key(year), cleaned.perimeters, Perimeter, file_metadata=GEO_METADATA, **made
+        )
+        metadata = {
+            **table_metadata(cleaned.perimeters.drop_columns("geometry"), ref),
+            **cleaned.counts,
+            "hectares": round(float(np.sum(cleaned.perimeters["area_ha"].to_numpy())), 1),
+            "quarantined": quarantine.num_rows,
+            "quarantine_reasons": Json(_reasons(quarantine)),
+        }
+        checks = [schema_check(ref.report), _usable(ref.rows, quarantine.num_rows, row["sampled"])]
+        return Outcome(ref.provenance.content, inputs, metadata, checks)
+
+
+@dataclass(frozen=True)
+class FirePointsStage:
+    """Reference points of one fire year, and beside them what kind of sample each is."""
+
+    source: LabelSource
+    code_version: str = "1"
+
+    def key(self, collection: str) -> str:
+        """Store key of the points."""
+        return self.source.points_key(collection)
+
+    def samples_key(self, collection: str) -> str:
+        """Store key of the samples: kind, fire and group of each point."""
+        return samples_key(self.source.root, collection)
+
+    def quarantine_key(self, collection: str) -> str:
+        """Store key of the fires that gave no sample."""
+        return f"{self.source.root}/quarantine/{collection}.parquet"
+
+    def inputs(self, store: Store, collection: str) -> str:
+        """Perimeters of every year, since any may lie beside a fire, and the settings."""
+        stage = PerimetersStage(self.source)
+        contents = {year: content_of(store, stage.key(year)) for year in stage.wanted(store)}
+        samples = settings(self.source).samples
+        files = [_file_digest(path) for path in samples.files()]
+        return inputs_digest(self, collection, contents, samples.model_dump(), files)
+
+    def make(self, store: Store, collection: str, force: bool) -> Outcome:
+        """Draw the year's samples; fires that give none go to quarantine with a reason."""
+        inputs = self.inputs(store, collection)
+        found = store.provenance(self.key(collection))
+        if found is not None and found.inputs == inputs and not force:
+            rows = store.rows(self.key(collection))
+            refused = store.rows(self.quarantine_key(collection))
+            paired = rows == store.rows(self.samples_key(collection))
+            checks = _point_checks(rows, refused, paired)
+            said = {"dagster/partition_row_count": rows}
+            return Outcome(found.content, inputs, said, [kept_rows(rows), *checks], True)
+        stage = PerimetersStage(self.source)
+        tables = [store.read_table(stage.key(year)) for year in stage.wanted(store)]
+        samples = settings(self.source).samples
+        result = make_samples(
+            pa.concat_tables(tables), fire_year(collection), samples, samples.seed
+        )
+        made: MadeFrom = {
+            "inputs": inputs,
+            "code_version": self.code_version,
+            "simulated": any(pc.any(table["simulated"]).as_py() for table in tables),
+        }
+        store.write_table(
+            self.quarantine_key(collection), result.quarantine, QuarantinedRow, **made
+        )
+        store.write_table(self.samples_key(collection), result.samples, Sample, **made)
+        ref = store.write_table(self.key(collection), result.points, ReferencePoint, **made)
+        refused = result.quarantine.num_rows
+        metadata = {
+            **table_metadata(result.points, ref),
+            "kinds": Json(result.counts),
+            "samples_key": self.samples_key(collection),
+            "quarantined": refused,
+            "quarantine_reasons": Json(_reasons(result.quarantine)),
+        }
+        paired = set(result.points["sample_id"].to_pylist()) == set(
+            result.samples["sample_id"].to_pylist()
+        )
+        checks = [schema_check(ref.report), *_point_checks(ref.rows, refused, paired)]
+        return Outcome(ref.provenance.content, inputs, metadata, checks)
+
+
+def _usable(rows: int, refused: int, sampled: bool) -> CheckOutcome:
+    """A year that nothing is drawn from may come to nothing: old records are incomplete."""
+    passed = rows > 0 or refused == 0 or not sampled
+    text = f"{rows} perimeters, {refused} rows in quarantine"
+    return CheckOutcome("some_rows_usable", passed, text)
+
+
+def _point_checks(points: int, refused: int, paired: bool) -> list[CheckOutcome]:
+    return [
+        CheckOutcome("unique_sample_id", True, f"{points} points, ids checked by the schema"),
+        CheckOutcome(
+            "some_rows_usable",
+            points > 0 or refused == 0,
+            f"{points} points, {refused} fires in quarantine",
+        ),
+        CheckOutcome("one_sample_per_point", paired, f"{points} points"),
+    ]
+
+
+def _reasons(quarantine: pa.Table) -> dict[str, int]:
+    counts = pc.value_counts(quarantine["reason"]).to_pylist()
+    return dict(sorted((str(c["values"]), int(c["counts"])) for c in counts))
+
+
+def _file_digest(path: Path) -> str:
+    """sha256 of a file, worked out again only when it was touched."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise LabelFileError(
+            f"The file cannot be read ({error})",
+            where=str(path),
+            fix="Set labels.calfire.samples.far to files that exist, or leave them out",
+        ) from error
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256_file(path)

@@ -1,0 +1,1 @@
+"""From a checkpoint and a request to a map: partition, imagery, crops, tiles."""

@@ -1,0 +1,84 @@
+"""What was asked for, kept before anything is made, so that any process can make it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geofm_assets.core.errors import RequestError
+from geofm_assets.core.store import Store
+from geofm_assets.prediction.mask import Mask
+from geofm_assets.prediction.request import Request, parse_request, request_id
+from geofm_assets.training.experiments import Experiment
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One map that was asked for.
+
+    Attributes:
+        request: areas and times.
+        experiment: name of the experiment whose model makes it.
+        overlap: pixels neighbouring crops share; None for the head's usual.
+        mask: where to map; None for everywhere.
+        scenes: folder of scenes to use instead of the deployment's; empty for none.
+    """
+
+    request: Request
+    experiment: str
+    overlap: int | None = None
+    mask: Mask | None = None
+    scenes: str = ""
+
+    @property
+    def id(self) -> str:
+        """The map's name: its partition and its folder."""
+        mask = None if self.mask is None else [self.mask.values, self.mask.content]
+        name = Experiment.parse(self.experiment).name
+        return request_id(self.request, name, self.overlap, mask)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-encodable."""
+        return {
+            "name": self.request.slug,
+            "request": self.request.as_geojson(),
+            "experiment": self.experiment,
+            "overlap": self.overlap,
+            "mask": None if self.mask is None else self.mask.as_dict(),
+            "scenes": self.scenes,
+        }
+
+
+def asked_key(task: str, map_id: str) -> str:
+    """Store key of what was asked."""
+    return f"maps/{task}/{map_id}/asked.json"
+
+
+def write_asked(store: Store, task: str, asked: Asked) -> str:
+    """Keep what was asked; gives the map's id."""
+    key, said = asked_key(task, asked.id), asked.as_dict()
+    if not store.exists(key) or store.read_json(key) != said:
+        store.write_json(key, said)
+    return asked.id
+
+
+def read_asked(store: Store, task: str, map_id: str) -> Asked:
+    """What was asked under an id.
+
+    Raises:
+        RequestError: nothing was, or its mask is gone or has changed.
+    """
+    key = asked_key(task, map_id)
+    if not store.exists(key):
+        raise RequestError(
+            "No such map was asked for",
+            where=f"{store.url}/{key}",
+            fix=f"geofm predict {task} --request FILE --experiment NAME",
+        )
+    said = store.read_json(key)
+    return Asked(
+        parse_request(said["request"], str(Path(key)), said["name"]),
+        said["experiment"],
+        said["overlap"],
+        None if said["mask"] is None else Mask.from_dict(said["mask"]),
+        said["scenes"],
+    )

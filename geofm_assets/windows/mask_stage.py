@@ -1,0 +1,153 @@
+"""How the masks of a cell are made.
+
+Plain Python: a stage can be made from a notebook with a `Store`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+
+from geofm_assets.core.outcome import (
+    CheckOutcome,
+    Outcome,
+    kept_rows,
+    schema_check,
+    table_metadata,
+)
+from geofm_assets.core.stage import content_of, inputs_digest
+from geofm_assets.core.store import Store
+from geofm_assets.labels.calfire.fires import COLUMNS, read_fires
+from geofm_assets.labels.calfire.side_tables import perimeter_keys, read_samples
+from geofm_assets.sampling.stages import SamplingTask
+from geofm_assets.windows.config import MasksConfig, WindowsConfig
+from geofm_assets.windows.masks import BURNT, UNBURNT, boxes_around, masks_for_windows
+from geofm_assets.windows.schema import Mask
+from geofm_assets.windows.stages import WindowGroupStage
+
+_WINDOW_COLUMNS = [
+    "window_name", "sample_id", "collection_id", "class_name", "crs", "resolution", "col_min",
+    "row_min", "col_max", "row_max", "valid_time", "lon", "lat", "simulated",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MasksStage:
+    """The masks of one H3 cell's windows."""
+
+    task: SamplingTask
+    windows: WindowsConfig
+    masks: MasksConfig
+    code_version: str = "1"
+
+    def key(self, cell: str) -> str:
+        """Store key of the table of masks."""
+        return f"tasks/{self.task.name}/masks/h3_cell={cell}/masks.parquet"
+
+    def inputs(self, store: Store, cell: str) -> str:
+        """The cell's windows and their groups, the perimeters near them, and the settings.
+
+        A perimeter anywhere else does not matter.
+        """
+        return self._read(store, cell)[0]
+
+    def make(self, store: Store, cell: str, force: bool) -> Outcome:
+        """Rasterise the perimeters near the cell's windows."""
+        inputs, windows, groups, near = self._read(store, cell)
+        found = store.provenance(self.key(cell))
+        if found is not None and found.inputs == inputs and not force:
+            table, skipped = store.read_table(self.key(cell)), True
+            content, schema = found.content, kept_rows(table.num_rows)
+        else:
+            table, skipped = masks_for_windows(windows, groups, read_fires(near), self.masks), False
+            ref = store.write_table(
+                self.key(cell),
+                table,
+                Mask,
+                inputs=inputs,
+                code_version=self.code_version,
+                simulated=bool(pc.any(table["simulated"]).as_py()),
+            )
+            content, schema = ref.provenance.content, schema_check(ref.report)
+        pixels = {name: int(pc.sum(table[name]).as_py() or 0) for name in _COUNTS}
+        metadata = {**table_metadata(table.drop_columns("mask")), **pixels}
+        return Outcome(content, inputs, metadata, [schema, _centres(windows, table)], skipped)
+
+    def _read(self, store: Store, cell: str) -> tuple[str, pa.Table, pa.Table, pa.Table]:
+        """Digest of what the masks are made from; windows, groups and perimeters near them."""
+        key = WindowGroupStage(self.task, self.windows).key(cell)
+        content = content_of(store, key)
+        windows = store.read_table(key, _WINDOW_COLUMNS)
+        collections = sorted(pc.unique(windows["collection_id"]).to_pylist())
+        groups = read_samples(store, self.task.source.root, collections, ["sample_id", "group_id"])
+        here = pc.is_in(groups["sample_id"], value_set=windows["sample_id"].combine_chunks())
+        groups = groups.filter(here).sort_by("sample_id")
+        perimeters = _perimeters(store, self.task.source.root)
+        rows = perimeters.near(boxes_around(windows, self.masks))
+        said = sorted(perimeters.digests[i] for i in rows.tolist())
+        inputs = inputs_digest(self, content, groups.to_pylist(), said, self.masks.model_dump())
+        return inputs, windows, groups, perimeters.table.take(pa.array(rows))
+
+
+_MATTERS = ["group_id", "fire_year", "alarm_date", "contained_date", "prescribed", "dated"]
+_COUNTS = ("burnt", "unburnt", "nodata")
+
+
+def _centres(windows: pa.Table, masks: pa.Table) -> CheckOutcome:
+    """Whether masks say at their middle what the samples say: they are upright and in place."""
+    classes = dict(
+        zip(*(windows[c].to_pylist() for c in ("window_name", "class_name")), strict=True)
+    )
+    wrong = []
+    for row in masks.to_pylist():
+        middle = row["size"] // 2
+        value = row["mask"][middle * row["size"] + middle]
+        if value == (UNBURNT if classes[row["window_name"]] == "burnt" else BURNT):
+            wrong.append(row["window_name"])
+    text = f"{len(wrong)} of {masks.num_rows} masks contradict their sample at the middle"
+    first = f"; the first is {wrong[0]}" if wrong else ""
+    return CheckOutcome("centres_agree", len(wrong) <= max(1, masks.num_rows // 10), text + first)
+
+
+class _Perimeters:
+    """Perimeters of all years, and where each lies.
+
+    Attributes:
+        table: the columns of PERIMETER that masks ask for, sorted by fire_id.
+        digests: of what a mask depends on, of each row.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.sort_by("fire_id").combine_chunks()
+        outlines = shapely.bounds(shapely.from_wkb(self.table["geometry"].to_numpy()))
+        self._tree = shapely.STRtree(np.asarray(shapely.box(*outlines.T)))
+        self.digests = [
+            hashlib.sha256(
+                row.pop("geometry") + json.dumps(row, sort_keys=True, default=str).encode()
+            ).hexdigest()
+            for row in self.table.select([*_MATTERS, "geometry"]).to_pylist()
+        ]
+
+    def near(self, boxes: np.ndarray) -> np.ndarray:
+        """Rows, ascending, whose outline meets one of some boxes in degrees, (N, 4)."""
+        return np.unique(self._tree.query(shapely.box(*boxes.T))[1])
+
+
+_last_read: dict[tuple[str, str], tuple[object, _Perimeters]] = {}
+
+
+def _perimeters(store: Store, root: str) -> _Perimeters:
+    """The perimeters of a label source; read again only when one of their files has changed."""
+    keys = perimeter_keys(store, root)
+    states = [store.path(key).stat() for key in keys]
+    state = [(key, s.st_size, s.st_mtime) for key, s in zip(keys, states, strict=True)]
+    known = _last_read.get((store.url, root))
+    if known is None or known[0] != state:
+        read = _Perimeters(pa.concat_tables([store.read_table(key, COLUMNS) for key in keys]))
+        _last_read.clear()
+        known = _last_read[store.url, root] = (state, read)
+    return known[1]
