@@ -11,6 +11,7 @@ from benchmarks import (
     bench_evaluation,
     bench_loader,
     bench_points,
+    bench_prediction,
     bench_rasters,
     bench_sweeps,
     bench_training,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Workplace], list[Result]]] = {
     "training": bench_training.run,
     "probes": bench_evaluation.run,
     "sweeps": bench_sweeps.run,
+    "prediction": bench_prediction.run,
 }
 
 

@@ -30,7 +30,7 @@ def predict(
     overlap: Annotated[
         int | None,
         typer.Option(
-            help="Pixels neighbouring crops share; if not given, an eighth of a crop for "
+            help="Pixels neighbouring crops share; if not given, half a crop for "
             "segmentation, none for classification."
         ),
     ] = None,

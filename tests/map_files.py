@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 
 from geofm_assets.prediction.legend import NODATA, Legend, legend
 from geofm_assets.prediction.mosaic import Mosaic, build_mosaic
-from geofm_assets.prediction.request import Area
+from geofm_assets.prediction.request import Area, Request
 
 FIRE: Legend = legend(["unburnt", "burnt"])
 START = dt.datetime(2022, 6, 1, tzinfo=dt.UTC)
@@ -70,15 +70,15 @@ def ground_box(epsg: int, left: float, top: float, right: float, bottom: float) 
     return shapely.transform(box, degrees)
 
 
-def area(geometry: Any, name: str = "here", start: dt.datetime = START, end: dt.datetime = END):
+def area(
+    geometry: Any, name: str = "here", start: dt.datetime = START, end: dt.datetime = END
+) -> Area:
     """An area of a request."""
     return Area(name, geometry, start, end, {})
 
 
 def record(areas: list[Area], simulated: bool = True) -> dict[str, Any]:
     """request.json of a map of these areas."""
-    from geofm_assets.prediction.request import Request
-
     return {
         "request_id": "fires-0123456789ab",
         "task": "burned_area",

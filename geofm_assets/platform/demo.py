@@ -48,12 +48,14 @@ def demo_settings(settings: Settings, task: str, preset: str | None) -> Settings
     fires = build_fires(store.local_path("sample_fires"), preset=preset or "fires")
     _require_own_scenes(settings, str(fires.scenes))
     settings = load_settings(settings.store, profile="demo", scenes=str(fires.scenes))
-    overrides = {
+    places = {
         PERIMETERS_KEY: str(fires.perimeters),
         "labels.calfire.layer": FIRE_LAYER,
         "labels.calfire.prescribed_layer": PRESCRIBED_LAYER,
         "labels.calfire.first_year": YEARS[0],
         "labels.calfire.samples.far.land_cover": str(fires.land_cover),
+    }
+    tuned = {
         # the world is small: what was imaged and lies away from fires lies not far
         "labels.calfire.samples.far.min_km": 1.0,
         "labels.calfire.samples.far.h3_resolution": 3,
@@ -63,6 +65,8 @@ def demo_settings(settings: Settings, task: str, preset: str | None) -> Settings
         "split.tolerance": 0.15,
         "split.min_units": 6,
     }
+    # what `geofm run --set` put into the store since stays, but the world is this one
+    overrides = {**tuned, **settings.overrides.get(task, {}), **places}
     return settings.model_copy(update={"overrides": {**settings.overrides, task: overrides}})
 
 

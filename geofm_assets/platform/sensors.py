@@ -21,6 +21,7 @@ from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.resources import ImagerySource
+from geofm_assets.labels.calfire.side_tables import years_key
 from geofm_assets.labels.config import MinConfidence
 from geofm_assets.labels.resources import RdmClient
 from geofm_assets.labels.stages import WORLDCEREAL
@@ -32,6 +33,7 @@ from geofm_assets.training.stages import TrainingTask
 
 LISTING_JOB = "worldcereal_listing"
 MAX_REQUESTS = 100
+_AXES = ("fire_years", "collections", "plan", "cells", "manifest")  # in the order of the data
 _POLL_SECONDS = 3600
 _RECONCILE_SECONDS = 60
 
@@ -115,7 +117,7 @@ def requests_for(
     Returns:
         What lags, in words, and the runs to request (at most `MAX_REQUESTS`).
     """
-    for axis in ("fire_years", "collections", "plan", "cells", "manifest"):
+    for axis in _AXES:
         views = [v for v in stages if _axis(v) == axis]
         if not views:
             continue
@@ -162,16 +164,23 @@ def _axis(view: StageView) -> str:
 
 
 def _state(store: Store, task: TrainingTask) -> str:
-    """Digest of the tables whose change makes partitions lag."""
+    """Digest of the tables and settings whose change makes partitions lag."""
+    sampling = task.imagery.sampling
     keys = [
-        task.imagery.sampling.source.collections_key,
+        sampling.source.collections_key,
+        # of fires, years that nothing is drawn from matter too and are no collections
+        years_key(sampling.source.root),
         f"tasks/{task.name}/cells.parquet",
         f"tasks/{task.name}/split_manifest.parquet",
     ]
     found = [store.provenance(key) for key in keys]
     imagery = f"tasks/{task.name}/imagery.json"
     record = store.read_json(imagery)["content"] if store.exists(imagery) else None
-    settings = task.imagery.sampling.sampling.model_dump_json()
+    sections = (
+        sampling.labels, sampling.sampling, sampling.split, task.imagery.windows,
+        task.imagery.imagery, task.masks,
+    )  # fmt: skip
+    settings = [None if s is None else s.model_dump_json() for s in sections]
     return json_digest([[f.content if f else None for f in found], record, settings])
 
 
@@ -192,7 +201,7 @@ def reconcile_sensor(task: TrainingTask) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=f"{task.name}_reconcile",
-        jobs=[jobs[axis] for axis in ("collections", "plan", "cells", "manifest")],
+        jobs=[jobs[axis] for axis in _AXES if axis in jobs],
         minimum_interval_seconds=_RECONCILE_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Requests runs for exactly the collections and cells whose inputs changed, "

@@ -17,6 +17,7 @@ _EQUAL_AREA = "EPSG:6933"  # EASE-Grid 2.0, cylindrical equal area on WGS 84, to
 _M2_PER_HA = 10_000.0
 # a straight line of a grid is a curve elsewhere: pieces of at most 1 km stray less than 0.2 m
 _SEGMENT_M = 1_000.0
+_CACHE_MB = 64
 
 
 @functools.cache
@@ -69,6 +70,14 @@ def zones_of(geometry: BaseGeometry) -> list[int]:
     sides = [base for base, there in ((32600, north > 0), (32700, south < 0)) if there]
     codes = [base + zone for base in sides for zone in range(first, last + 1)]
     return [code for code in codes if shapely.intersects(geometry, zone_side(code))]
+
+
+def small_cache() -> rasterio.Env:
+    """A context in which GDAL keeps few blocks.
+
+    It keeps a twentieth of the machine's memory otherwise, so that memory would grow with the map.
+    """
+    return rasterio.Env(GDAL_CACHEMAX=_CACHE_MB)
 
 
 def origin(transform: Affine) -> tuple[int, int]:

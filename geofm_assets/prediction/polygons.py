@@ -20,7 +20,7 @@ from geofm_assets.prediction.request import Area
 
 MIN_AREA_HA = 0.5
 LAYER = "classes"
-_BATCH = 20_000
+_BATCH = 2_000
 _M2_PER_HA = 10_000
 _SMALLEST = 0.99  # of the wanted area a UTM pixel count may say: its scale is off by up to 0.2 %
 _EPOCH = "1970-01-01T00:00:00.000Z"  # the file's own date, so that the same map gives its bytes

@@ -13,6 +13,7 @@ import shapely
 
 from geofm_assets.core.outcome import CheckOutcome, Json, Location, Markdown
 from geofm_assets.core.store import Store
+from geofm_assets.prediction.ground import small_cache
 from geofm_assets.prediction.legend import Legend, map_legend
 from geofm_assets.prediction.mosaic import Mosaic, build_mosaic
 from geofm_assets.prediction.polygons import vectorize
@@ -24,6 +25,7 @@ from geofm_assets.training.mask_rows import MaskRows
 from geofm_assets.training.stages import ManifestStage, TrainingTask
 
 _SAID = "products.json"
+_POLYGONS, _PREVIEW, _ITEM = _ALWAYS = ("polygons.gpkg", "preview.png", "item.json")
 _TAGS = ("task", "request_id", "experiment", "model_id", "encoder_start", "label_rule", "classes",
          "positive", "days", "simulated")  # fmt: skip
 
@@ -60,12 +62,20 @@ def make_products(
     Raises:
         MapError: the tiles do not fit together.
     """
+    with small_cache():
+        _make(store, task, folder, record, tiles)
+    return kept_products(store, folder)
+
+
+def _make(
+    store: Store, task: TrainingTask, folder: str, record: Mapping[str, Any], tiles: pa.Table
+) -> None:
     root, legend = store.local_path(folder), map_legend(record)
     mosaics = _mosaics(root, record, tiles, legend)
     areas = request_areas(record)
     polygons = vectorize(
         mosaics,
-        root / "polygons.gpkg",
+        root / _POLYGONS,
         legend,
         areas,
         model_id=record["model_id"],
@@ -79,7 +89,7 @@ def make_products(
         f"{record['request_id']}, {record['experiment']}",
         simulated=record["simulated"],
     )
-    store.write_bytes(f"{folder}/preview.png", picture)
+    store.write_bytes(f"{folder}/{_PREVIEW}", picture)
     report = quality_report(
         mosaics,
         tiles,
@@ -89,7 +99,7 @@ def make_products(
         overlap=record["overlap"],
         dense=record["head"] == "segmentation",
     )
-    store.write_json(f"{folder}/item.json", build_item(record, _files(root, mosaics), root))
+    store.write_json(f"{folder}/{_ITEM}", build_item(record, _files(root, mosaics), root))
     said = {
         "mosaics": {f"EPSG:{mosaic.epsg}": list(mosaic.class_pixels) for mosaic in mosaics},
         "polygons": polygons.polygons,
@@ -98,20 +108,28 @@ def make_products(
         "quality": report.as_list(),
     }
     store.write_json(f"{folder}/{_SAID}", said)
-    return kept_products(store, folder)
+
+
+def products_there(store: Store, folder: str) -> bool:
+    """Whether every product of a finished map is where it was written."""
+    if not store.exists(f"{folder}/{_SAID}"):
+        return False
+    zones = store.read_json(f"{folder}/{_SAID}")["mosaics"]
+    names = [*_ALWAYS, *(mosaic_name(int(zone[5:])) for zone in zones)]
+    return all(store.exists(f"{folder}/{name}") for name in names)
 
 
 def kept_products(store: Store, folder: str) -> Products:
     """What was made of a finished map."""
     said = store.read_json(f"{folder}/{_SAID}")
     report = QualityReport.from_list(said["quality"])
-    picture = store.read_bytes(f"{folder}/preview.png")
+    picture = store.read_bytes(f"{folder}/{_PREVIEW}")
     metadata: dict[str, Any] = {
         "map": Markdown(markdown(picture, "the map")),
         "mosaics": Json(
             {zone: f"{folder}/{mosaic_name(int(zone[5:]))}" for zone in said["mosaics"]}
         ),
-        "stac_item": Location(f"{store.url}/{folder}/item.json"),
+        "stac_item": Location(f"{store.url}/{folder}/{_ITEM}"),
         "polygons": said["polygons"],
         "polygons_ha": said["polygons_ha"],
         "quality": Json({found.name: dict(found.numbers) for found in report.findings}),
@@ -193,7 +211,7 @@ def _files(root: Path, mosaics: list[Mosaic]) -> list[MapFile]:
     ]
     return [
         *rasters,
-        MapFile("polygons", root / "polygons.gpkg", GEOPACKAGE, ("data",), "Polygons"),
-        MapFile("preview", root / "preview.png", pystac.MediaType.PNG, ("overview",), "Picture"),
+        MapFile("polygons", root / _POLYGONS, GEOPACKAGE, ("data",), "Polygons"),
+        MapFile("preview", root / _PREVIEW, pystac.MediaType.PNG, ("overview",), "Picture"),
         MapFile("tiles", root / "tiles.parquet", pystac.MediaType.PARQUET, ("metadata",), "Tiles"),
     ]

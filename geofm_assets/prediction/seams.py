@@ -97,6 +97,8 @@ def measure_seams(
         dense: whether pixels have their own class.
     """
     tile, crop, ordinary = _Lines(), _Lines(), _Lines()
+    # crops that disagree are blended, so the class changes about the middle of what they share
+    joints = [(overlap // 2 + offset) % step for offset in (-1, 0, 1)] if overlap else [0]
     for mosaic in mosaics:
         with rasterio.open(mosaic.path) as dataset:
             first = origin(dataset.transform)
@@ -112,7 +114,7 @@ def measure_seams(
                     pairs, changes = _pairs(classes if axis == 0 else classes.T, tile_px)
                     at = first[axis] + start + 1 + np.arange(len(pairs))
                     is_tile = at % tile_px == 0
-                    is_crop = np.isin(at % step, (0, overlap)) & ~is_tile
+                    is_crop = np.isin(at % step, joints) & ~is_tile
                     is_ordinary = ~is_tile & (~is_crop if dense else is_crop)
                     chosen = [(tile, is_tile), (crop, is_crop), (ordinary, is_ordinary)]
                     _add(pairs, changes, is_ordinary, chosen)

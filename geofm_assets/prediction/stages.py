@@ -24,11 +24,17 @@ from geofm_assets.core.stage import inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.prediction.asked import Asked, read_asked
-from geofm_assets.prediction.products import Products, kept_products, make_products
+from geofm_assets.prediction.products import (
+    Products,
+    kept_products,
+    make_products,
+    products_there,
+)
 from geofm_assets.prediction.record import map_record
 from geofm_assets.prediction.schema import DONE, TileRow, mapped_pixels
 from geofm_assets.prediction.tiles import TileStore
-from geofm_assets.prediction.work import checkpoint_note, chosen_source, open_work
+from geofm_assets.prediction.work import checkpoint_note, chosen_source, crop_overlap, open_work
+from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.stages import TrainingTask
 
 
@@ -66,6 +72,7 @@ class MapStage:
         return inputs_digest(
             self,
             map_id,
+            crop_overlap(asked, Experiment.parse(asked.experiment)),
             checkpoint_note(store, self.task, asked.experiment)["model_id"],
             self.task.imagery.imagery.model_dump(),
             self.task.imagery.windows.model_dump(),
@@ -83,6 +90,8 @@ class MapStage:
             return None
         record: dict[str, Any] = store.read_json(key)
         if record["inputs"] != inputs or not store.exists(self.key(map_id)):
+            return None
+        if not products_there(store, self.folder(map_id)):
             return None
         tiles = TileStore(store, self.folder(map_id), inputs)
         rows = store.read_table(self.key(map_id), ["tile_id", "status"]).to_pylist()

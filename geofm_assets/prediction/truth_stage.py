@@ -4,7 +4,6 @@ Plain Python: scores can be made from a notebook with a `Store`.
 """
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +20,8 @@ from geofm_assets.core.outcome import (
 )
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
-from geofm_assets.labels.calfire.side_tables import perimeter_keys
+from geofm_assets.labels.calfire.side_tables import listed_years, perimeters_key
+from geofm_assets.prediction.ground import small_cache
 from geofm_assets.prediction.legend import map_legend
 from geofm_assets.prediction.products import read_mosaics
 from geofm_assets.prediction.quality import polarity_against_truth
@@ -58,8 +58,11 @@ class MapScoresStage:
         return f"{MapStage(self.task).folder(map_id)}/map_summary.parquet"
 
     def possible(self, store: Store, map_id: str) -> bool:
-        """Whether the task knows polygons and the store holds some of the map's years."""
-        return has_truth(self.task) and bool(self._years(store, self._record(store, map_id)))
+        """Whether the task knows polygons, and some of the map's years are among theirs."""
+        if not has_truth(self.task):
+            return False
+        keys = self._years(store, self._record(store, map_id))
+        return bool(keys) and all(store.exists(key) for key in keys)
 
     def inputs(self, store: Store, map_id: str) -> str:
         """The map, the perimeters of its years, and which fires count as burnt."""
@@ -84,7 +87,8 @@ class MapScoresStage:
             fires = select_fires(pa.concat_tables(tables), request_areas(record), self._recent_days)
             mosaics = read_mosaics(store, MapStage(self.task).folder(map_id))
             simulated = bool(record["simulated"])
-            table = score_against(mosaics, fires, map_legend(record), simulated=simulated)
+            with small_cache():
+                table = score_against(mosaics, fires, map_legend(record), simulated=simulated)
             made: MadeFrom = {
                 "inputs": inputs,
                 "code_version": self.code_version,
@@ -125,11 +129,12 @@ class MapScoresStage:
     def _years(self, store: Store, record: dict[str, Any]) -> list[str]:
         """Store keys of the perimeters that may belong to the request; none if there are none."""
         first, last = _fire_years(record)
+        root = self.task.imagery.sampling.source.root
         try:
-            keys = perimeter_keys(store, self.task.imagery.sampling.source.root)
+            years = listed_years(store, root)
         except MissingUpstreamError:
             return []
-        return [key for key in keys if first <= int(PurePosixPath(key).stem) <= last]
+        return [perimeters_key(root, year) for year in years if first <= year <= last]
 
     def _require_years(self, store: Store, record: dict[str, Any]) -> list[str]:
         found = self._years(store, record)

@@ -74,7 +74,7 @@ class TaskConfig(BaseModel):
         if self.masks is not None and fires is None:
             raise ValueError("masks are drawn from fire perimeters: labels.source must be calfire")
         if "segmentation" in self.experiments.head and self.masks is None:
-            raise ValueError("head segmentation needs the section masks")
+            raise ValueError("experiments.head segmentation needs the section masks")
         if self.split.by == "group" and fires is None:
             raise ValueError(
                 "split.by group needs labels.source calfire, whose samples have groups"
@@ -209,11 +209,15 @@ def _line_of(lines: dict[tuple[str, ...], int], path: tuple[str, ...]) -> int:
 def _named_in(
     message: str, location: tuple[str, ...], lines: dict[tuple[str, ...], int]
 ) -> tuple[str, ...]:
-    """The key of a section that a message about the whole section speaks of."""
+    """The key that a message about a whole section speaks of: the deepest, then the first."""
+    found = []
     for path in lines:
-        if path[:-1] == location and re.search(rf"\b{re.escape(path[-1])}\b", message):
-            return path
-    return location
+        if path[: len(location)] != location or path == location:
+            continue
+        key = re.search(rf"\b{re.escape('.'.join(path[len(location) :]))}\b", message)
+        if key is not None:
+            found.append((-len(path), key.start(), path))
+    return min(found)[2] if found else location
 
 
 def _validate(

@@ -17,6 +17,7 @@ from geofm_assets.labels.calfire.clean import without_year
 from geofm_assets.labels.calfire.config import CalfireConfig
 from geofm_assets.labels.calfire.read import open_sources, read_all
 from geofm_assets.labels.calfire.schema import FIRE_YEAR, FireYear, Record, collection_id
+from geofm_assets.labels.calfire.side_tables import years_key
 from geofm_assets.labels.schema import COLLECTION, Collection, QuarantinedRow
 from geofm_assets.labels.stages import LabelSource
 from geofm_assets.labels.worldcereal.collections import UNSTATED
@@ -51,7 +52,7 @@ class FireYearsStage:
     @property
     def years_key(self) -> str:
         """Store key of the fire years."""
-        return f"{self.source.root}/years.parquet"
+        return years_key(self.source.root)
 
     @property
     def state_key(self) -> str:

@@ -1,7 +1,7 @@
 """How perimeters become samples: the `samples` settings of a burned-area task."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -72,8 +72,6 @@ class SamplesConfig(_Section):
     """Where samples are taken around fires, and how many.
 
     Attributes:
-        labels: what is learnt: `points`, one class a window, or `masks`, one a pixel. The samples
-            are the same; masks are made of their windows.
         window_extent_m: side of a window in metres and one pixel more, to which its centre is
             rounded; no window overlaps another of its year.
         spacing_m: metres between the points of the grid; null for `window_extent_m`.
@@ -88,7 +86,6 @@ class SamplesConfig(_Section):
         seed: key of every random choice.
     """
 
-    labels: Literal["points", "masks"] = "points"
     window_extent_m: float = Field(default=330, gt=0, le=100_000)
     spacing_m: float | None = Field(default=None, gt=0)
     points: PointsRule = PointsRule()

@@ -19,19 +19,46 @@ def perimeters_key(root: str, year: int) -> str:
     return f"{root}/perimeters/{year}.parquet"
 
 
-def perimeter_keys(store: Store, root: str) -> list[str]:
-    """Store keys of the perimeters of every year there is, sorted.
+def years_key(root: str) -> str:
+    """Store key of the fire years a source has today."""
+    return f"{root}/years.parquet"
+
+
+def listed_years(store: Store, root: str) -> list[int]:
+    """Fire years of the last reading, sorted; a year that was withdrawn since is none of them.
 
     Raises:
-        MissingUpstreamError: there is none.
+        MissingUpstreamError: the source was never read, or has no year.
     """
-    keys = store.list_keys(f"{root}/perimeters", ".parquet")
-    if not keys:
+    key = years_key(root)
+    years: list[int] = []
+    if store.exists(key):
+        years = sorted(store.read_table(key, ["fire_year"])["fire_year"].to_pylist())
+    if not years:
         raise MissingUpstreamError(
             "There are no fire perimeters",
-            where=f"{root}/perimeters",
+            where=key,
             fix="Materialize the perimeters first; only labels of source calfire have any",
         )
+    return years
+
+
+def perimeter_keys(store: Store, root: str) -> list[str]:
+    """Store keys of the perimeters of every listed year, by year.
+
+    The files of a withdrawn year stay in the store, but are not among them.
+
+    Raises:
+        MissingUpstreamError: no year is listed, or the perimeters of one were not made.
+    """
+    keys = [perimeters_key(root, year) for year in listed_years(store, root)]
+    for key in keys:
+        if not store.exists(key):
+            raise MissingUpstreamError(
+                "The fire perimeters of a year were not made",
+                where=key,
+                fix="Materialize the perimeters of every fire year",
+            )
     return keys
 
 

@@ -169,6 +169,13 @@ def test_settings_of_the_machine_make_no_other_training(copied, task):
     assert [r["pairs"] for r in found if r["axis"] == "timesteps"] == [1, 1]
 
 
+def test_a_note_from_before_seconds_were_kept_has_none(copied, task):
+    key = CheckpointStage(task).record_key(ONE)
+    change_json(copied, key, history=[{"epoch": 0}, {"epoch": 1, "seconds": 2.0}])
+    row = rows(copied, task)[ONE]
+    assert (row["epochs"], row["training_seconds"], row["state"]) == (2, None, "compared")
+
+
 def test_a_metric_one_head_lacks_is_not_mixed(made, task):
     found = ComparisonStage(task).compare(made[0], metric="iou_burnt")
     states = {r["experiment"]: r for r in found.rows.to_pylist()}

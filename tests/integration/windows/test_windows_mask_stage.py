@@ -2,6 +2,7 @@
 
 import datetime as dt
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from geofm_assets.labels.calfire.config import CalfireConfig
 from geofm_assets.labels.calfire.sample_schema import CLASSES, Sample
 from geofm_assets.labels.calfire.samples import make_samples
 from geofm_assets.labels.calfire.samples_config import SamplesConfig
-from geofm_assets.labels.calfire.schema import PERIMETER, Perimeter
-from geofm_assets.labels.calfire.side_tables import perimeters_key, samples_key
+from geofm_assets.labels.calfire.schema import FIRE_YEAR, PERIMETER, FireYear, Perimeter
+from geofm_assets.labels.calfire.side_tables import perimeters_key, samples_key, years_key
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.schema import Collection, ReferencePoint
 from geofm_assets.labels.stages import label_source
@@ -62,6 +63,18 @@ def put_perimeters(store: Store, table: pa.Table) -> None:
     for year in pc.unique(table["fire_year"]).to_pylist():
         rows = table.filter(pc.equal(table["fire_year"], year))
         store.write_table(perimeters_key(TASK.source.root, year), rows, Perimeter, **NOTE)
+    found = store.list_keys(f"{TASK.source.root}/perimeters", ".parquet")
+    list_years(store, [int(Path(key).stem) for key in found])
+
+
+def list_years(store: Store, years: Sequence[int]) -> None:
+    """Say that the source has these fire years."""
+    rows = [
+        {"fire_year": y, "rows": 1, "prescribed_rows": 0, "sampled": True, "digest": "",
+         "simulated": True} for y in years
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, schema=FIRE_YEAR)
+    store.write_table(years_key(TASK.source.root), table, FireYear, **NOTE)
 
 
 def add_fire(store: Store, lon: float, lat: float) -> None:
@@ -184,10 +197,28 @@ def test_masks_of_another_place_fail_their_check(store: Store) -> None:
 
 def test_without_perimeters_it_says_what_is_missing(store: Store) -> None:
     cell = biggest(store)
-    for year in YEARS:
-        store.local_path(perimeters_key(TASK.source.root, year)).unlink()
+    store.local_path(years_key(TASK.source.root)).unlink()
     with pytest.raises(MissingUpstreamError, match="no fire perimeters"):
         STAGE.inputs(store, cell)
+
+
+def test_a_listed_year_that_was_not_made_is_named(store: Store) -> None:
+    cell = biggest(store)
+    list_years(store, [*YEARS, 2021])
+    with pytest.raises(MissingUpstreamError, match=r"perimeters/2021\.parquet"):
+        STAGE.inputs(store, cell)
+
+
+def test_the_perimeters_of_a_withdrawn_year_are_not_used(store: Store) -> None:
+    """Their file is still there, as is that of a collection that was withdrawn."""
+    cell = biggest(store)
+    before = STAGE.inputs(store, cell)
+    windows = store.read_table(WindowGroupStage(TASK, WINDOWS).key(cell))
+    add_fire(store, windows["lon"][0].as_py(), windows["lat"][0].as_py())
+    assert STAGE.inputs(store, cell) != before
+    list_years(store, YEARS)
+    assert STAGE.inputs(store, cell) == before
+    assert store.exists(perimeters_key(TASK.source.root, 2018))
 
 
 def test_the_plan_needs_the_samples_of_every_collection(store: Store) -> None:
