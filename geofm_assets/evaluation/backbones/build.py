@@ -45,8 +45,9 @@ def build_model(
     says so; the others ask for weights. Nothing is fetched unless the name says `@hub`.
 
     Args:
-        name: one of `known_models()`, alone or as `name@path:FOLDER`, `name@hub`,
-            `name@hub:OWNER/REPO[@REVISION]`, `name@seed:NUMBER`; or `checkpoint:TASK/EXPERIMENT`.
+        name: one of `known_models()`, alone or as `name@path:FOLDER` (Presto: or the file),
+            `name@hub`, `name@hub:OWNER/REPO[@REVISION]`, `name@seed:NUMBER`; or
+            `checkpoint:TASK/EXPERIMENT`.
         weights: the part behind the `@`, given apart.
         seed: of a random start.
         hub: where hub ids are fetched from.
@@ -85,12 +86,20 @@ def build_model(
 
 
 def _require_reachable(choice: ModelChoice, hub: ModelHub | None) -> None:
-    """Refuse a folder that is not there, and a hub nobody gave."""
+    """Refuse weights that are not there, and a hub nobody gave."""
     where = f"model {choice.text}"
-    if choice.source == "path" and not Path(choice.location or "").expanduser().is_dir():
-        raise WeightsError(
-            f"There is no folder {choice.location}", where=where, fix="Give the weights' folder"
-        )
+    path = Path(choice.location or "").expanduser()
+    if choice.source == "path" and not path.is_dir():
+        if not path.is_file():
+            raise WeightsError(
+                f"There is no folder {choice.location}", where=where, fix="Give the weights' folder"
+            )
+        if choice.name != PRESTO:
+            raise WeightsError(
+                f"{choice.location} is a file, and {choice.name} needs a folder",
+                where=where,
+                fix="Give the folder that holds its files",
+            )
     if choice.source == "hub" and hub is None:
         raise WeightsError(
             "Weights from a hub need a hub, and none was given",

@@ -80,7 +80,8 @@ class ModelChoice:
         name: of the model, without weights.
         text: all that was asked for; what the scores call the model.
         source: `random`, `path` or `hub`; None for models that have no choice of weights.
-        location: folder, or `owner/repo[@revision]`; None for the published repository.
+        location: folder (of Presto also a file), or `owner/repo[@revision]`; None for the
+            published repository.
         seed: of a random start.
     """
 
