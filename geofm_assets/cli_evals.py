@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -29,76 +29,23 @@ NameArgument = Annotated[str, typer.Argument(help="Name of a registered dataset.
 
 
 @app.command()
+@flags.taking(flags.IngestFlags)
 def ingest(
     name: Annotated[str, typer.Option(help="Name in the registry: a-z, 0-9 and _.")],
     source: flags.Source = None,
-    display_name: Annotated[str | None, typer.Option(help="Name for people.")] = None,
-    task_type: flags.TaskType = None,
-    modalities: flags.Modalities = None,
-    temporal_range: flags.TemporalRange = None,
-    property_name: flags.PropertyName = None,
-    classes: flags.Classes = None,
-    label_layer: flags.LabelLayer = None,
-    label_nodata: flags.LabelNodata = None,
-    groups: flags.Groups = None,
-    tags: flags.Tags = None,
-    split: flags.Split = None,
-    split_rule: flags.SplitRule = None,
-    block_m: flags.BlockM = None,
-    seed: flags.Seed = None,
-    subsets: flags.Subsets = None,
-    max_samples: flags.MaxSamples = None,
-    sentinel1_unit: flags.Sentinel1Unit = None,
-    target_unit: Annotated[str | None, typer.Option(help="Unit of a regression's target.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
-    citation: Annotated[str | None, typer.Option(help="How to cite the data.")] = None,
-    simulated: Annotated[
-        bool | None, typer.Option("--simulated", help="The data was simulated.")
-    ] = None,
-    register: Annotated[
-        bool | None, typer.Option("--register/--no-register", help="Put it into the registry.")
-    ] = None,
-    overwrite: Annotated[
-        bool | None, typer.Option("--overwrite", help="Copy again and replace the entry.")
-    ] = None,
+    *,
     as_json: JsonOption = False,
     store: StoreOption = None,
+    **typed: Any,
 ) -> None:
     """Make an rslearn dataset an evaluation. What is not said is inferred, and printed."""
-    from geofm_assets.evaluation.ingest.ingest import ingest_dataset
     from geofm_assets.evaluation.registry.listing import entry_record, print_entry
-    from geofm_assets.evaluation.registry.registry import Registry
+    from geofm_assets.platform.evaluations import Evaluations
 
-    options = flags.typed_options(
-        name,
-        source,
-        display_name=display_name,
-        task_type=task_type,
-        modalities=modalities,
-        temporal_range=temporal_range,
-        property_name=property_name,
-        classes=classes,
-        label_layer=label_layer,
-        label_nodata=label_nodata,
-        groups=groups,
-        tags=tags,
-        split_property=split,
-        split_rule=split_rule,
-        block_m=block_m,
-        seed=seed,
-        subsets=subsets,
-        max_samples=max_samples,
-        sentinel1_unit=sentinel1_unit,
-        target_unit=target_unit,
-        licence=licence,
-        citation=citation,
-        simulated=simulated,
-        register=register,
-        overwrite=overwrite,
-    )
-    opened = Store(load_settings(store).store)
+    options = flags.typed_options(name, source, **typed)
+    settings = load_settings(store)
     with Progress(quiet=as_json) as progress:
-        result = ingest_dataset(opened, options, progress, Registry(opened))
+        result = Evaluations(settings, progress).ingest(options)
     if as_json:
         said = {
             "dataset": entry_record(result.entry),
@@ -110,7 +57,7 @@ def ingest(
         return
     _print_report(result.report)
     print_entry(console, result.entry)
-    _print_sheets(opened, name)
+    _print_sheets(Store(settings.store), name)
     if result.skipped:
         console.print("Nothing had changed since it was ingested: no sample was made again")
     if not options.register:
@@ -118,50 +65,20 @@ def ingest(
 
 
 @app.command()
+@flags.taking(flags.ReadFlags)
 def validate(
     source: flags.Source = None,
     name: Annotated[
         str | None, typer.Option(help="Instead of --source: a dataset of GEOFM_EVAL_DATASETS.")
     ] = None,
-    task_type: flags.TaskType = None,
-    modalities: flags.Modalities = None,
-    temporal_range: flags.TemporalRange = None,
-    property_name: flags.PropertyName = None,
-    classes: flags.Classes = None,
-    label_layer: flags.LabelLayer = None,
-    label_nodata: flags.LabelNodata = None,
-    groups: flags.Groups = None,
-    tags: flags.Tags = None,
-    split: flags.Split = None,
-    split_rule: flags.SplitRule = None,
-    block_m: flags.BlockM = None,
-    seed: flags.Seed = None,
-    max_samples: flags.MaxSamples = None,
-    sentinel1_unit: flags.Sentinel1Unit = None,
+    *,
     as_json: JsonOption = False,
+    **typed: Any,
 ) -> None:
     """Look a source over without writing anything. Says all that is wrong at once."""
     from geofm_assets.evaluation.ingest.validate import validate_source
 
-    options = flags.typed_options(
-        name,
-        source,
-        task_type=task_type,
-        modalities=modalities,
-        temporal_range=temporal_range,
-        property_name=property_name,
-        classes=classes,
-        label_layer=label_layer,
-        label_nodata=label_nodata,
-        groups=groups,
-        tags=tags,
-        split_property=split,
-        split_rule=split_rule,
-        block_m=block_m,
-        seed=seed,
-        max_samples=max_samples,
-        sentinel1_unit=sentinel1_unit,
-    )
+    options = flags.typed_options(name, source, **typed)
     report = validate_source(options.source, options)
     if as_json:
         print(json.dumps(report.as_json(), indent=1))

@@ -56,6 +56,21 @@ def look_at_duplicates(rows: Sequence[ScannedWindow], findings: Findings) -> Non
             findings.add_window("warning", "Windows are of one place and time", names)
 
 
+def look_at_conflicts(conflicts: Mapping[str, int], findings: Findings) -> None:
+    """Pixels that polygons of different labels share."""
+    if not conflicts:
+        return
+    pixels, count = sum(conflicts.values()), len(conflicts)
+    first = min(conflicts)
+    findings.add(
+        "warning",
+        f"{pixels} pixels of {count} window{'s' * (count > 1)} lie in polygons of different "
+        "labels and have none",
+        f"window {first} ({conflicts[first]} pixels)",
+        "Cut the polygons so that they do not overlap, if these pixels should count",
+    )
+
+
 def divide(
     rows: Sequence[ScannedWindow],
     classes: Sequence[str],
@@ -83,6 +98,7 @@ def divide(
         fix = "Say another --split-rule, or add windows"
         findings.add("error", f"No window is in {' or '.join(empty)}", fix=fix)
     _look_at_classes(places, split, classes, findings)
+    _look_at_targets(rows, split, findings)
     _look_at_leakage(places, split, options, findings)
     return split
 
@@ -105,6 +121,14 @@ def _look_at_classes(
     unseen = [name for name in classes if not counts[name]]
     if unseen:
         findings.add("warning", f"No window shows class {', '.join(map(repr, unseen))}")
+
+
+def _look_at_targets(rows: Sequence[ScannedWindow], split: Split, findings: Findings) -> None:
+    """Targets of a regression that never change in train."""
+    ranges = [r.target for r in rows if r.target and split.by_id[r.place.sample_id] == "train"]
+    if ranges and min(low for low, _ in ranges) == max(high for _, high in ranges):
+        fix = "There is nothing to learn: look at --property-name or --label-layer"
+        findings.add("error", "Every target of the train split is the same", fix=fix)
 
 
 def _look_at_leakage(

@@ -52,12 +52,19 @@ class Registry:
         """The whole registry, empty if nothing was registered yet.
 
         Raises:
-            RegistryError: the file is damaged, or a newer version of this package wrote it.
+            RegistryError: the file is damaged or unreadable, or a newer version of this package
+                wrote it.
         """
         try:
             data = self._store.read_bytes(REGISTRY_KEY)
         except FileNotFoundError:
             return RegistryFile()
+        except OSError as error:
+            raise RegistryError(
+                f"The registry cannot be read: {error.strerror or error}",
+                where=self.url,
+                fix="Make it a file this user may read, or use another --store",
+            ) from error
         try:
             document = json.loads(data)
         except ValueError as error:

@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
 from geofm_assets.cli_evals import app
+from geofm_assets.cli_ingest_options import IngestFlags
 from geofm_assets.core.errors import DatasetError, GeofmError
 from geofm_assets.core.store import Store
+from geofm_assets.evaluation.ingest.options import IngestOptions
 from geofm_assets.evaluation.registry.registry import Registry
 from tests.eval_dataset import Recipe, grid, write_dataset
 
@@ -167,3 +170,7 @@ def test_a_sweep_prints_scores_with_intervals_and_where_the_leaderboard_is(sourc
         ("linear", "test", "accuracy"),
     }
     assert all(s["low"] <= s["value"] <= s["high"] for s in scores)
+
+
+def test_every_option_of_an_ingest_has_a_flag():
+    assert {*get_type_hints(IngestFlags), "name", "source"} == set(IngestOptions.model_fields)

@@ -171,8 +171,52 @@ def test_a_damaged_raster_is_a_finding(tmp_path: Path) -> None:
     source = write_dataset(tmp_path, grid(8))
     path = next((source / "windows/default/w001/layers/sentinel1").rglob("*.tif"))
     path.write_bytes(b"not a raster")
-    broken = found(validated(source), "cannot be read")
-    assert broken.where == "window default/w001"
+    broken = found(validated(source), "rasters of sentinel1 cannot be read (1 window)")
+    assert broken.where.startswith("window default/w001: RasterioIOError: ")
+    assert str(path) in broken.where
+
+
+def test_a_raster_cut_short_is_named_with_the_cause(tmp_path: Path) -> None:
+    source = write_dataset(tmp_path, grid(8))
+    for window in ("w001", "w003"):
+        path = next((source / f"windows/default/{window}/layers/sentinel1.1").rglob("*.tif"))
+        path.write_bytes(path.read_bytes()[:-200])
+    broken = found(validated(source), "rasters of sentinel1 cannot be read (2 windows)")
+    assert "w001/layers/sentinel1.1/vv_vh" in broken.where
+    assert "geotiff.tif" in broken.where  # of the cause; rasterio's own message names no file
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [("{", "JSONDecodeError"), ('{"features": [{}]}', "KeyError: 'geometry'")]
+)
+def test_a_damaged_vector_label_is_named_with_its_message(
+    tmp_path: Path, data: str, said: str
+) -> None:
+    source = write_dataset(tmp_path, grid(8))
+    (source / "windows/default/w001/layers/label/data.geojson").write_text(data)
+    broken = found(validated(source), "The label cannot be read")
+    assert "default/w001/layers/label (" in broken.where
+    assert said in broken.where
+
+
+def test_a_damaged_raster_label_is_named_with_its_message(tmp_path: Path) -> None:
+    recipe = Recipe(
+        label_type="uint8",
+        label_pixels=lambda made: np.full((8, 8), int(made.name[-1]) % 2),
+        class_names=["no", "yes"],
+    )
+    source = write_dataset(tmp_path, grid(8), recipe)
+    path = next((source / "windows/default/w001/layers/label").rglob("*.tif"))
+    path.write_bytes(b"not a raster")
+    broken = found(validated(source), "The label cannot be read")
+    assert str(path) in broken.where
+    assert "not recognized" in broken.where
+
+
+def test_a_target_that_never_changes_is_found(tmp_path: Path) -> None:
+    recipe = Recipe(label_type="float32", label_pixels=lambda made: np.full((8, 8), 2.0))
+    same = found(validated(write_dataset(tmp_path, grid(8), recipe)), "Every target")
+    assert same.level == "error"
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:

@@ -102,6 +102,12 @@ def test_a_damaged_registry_is_named_and_left_as_it_is(store, registry, content)
     assert store.read_bytes(REGISTRY_KEY) == content
 
 
+def test_a_registry_that_is_no_file_is_one_clear_error(store, registry):
+    store.local_path(REGISTRY_KEY).mkdir(parents=True)
+    with pytest.raises(RegistryError, match=r"cannot be read: .*directory.*registry.json"):
+        registry.read()
+
+
 def test_a_field_that_cannot_be_is_named(store, registry):
     document = RegistryFile(datasets={"togo": make_entry()}).model_dump(mode="json")
     document["datasets"]["togo"]["window_size"] = 0

@@ -123,6 +123,16 @@ def test_random_keeps_the_shares_of_every_class() -> None:
         assert [held.count(s) for s in ("train", "val", "test")] == [70, 15, 15]
 
 
+def test_random_keeps_the_shares_of_mixtures_each_seen_once() -> None:
+    boxes = [(i * 100.0, 0.0, i * 100.0 + 80, 80.0) for i in range(100)]
+    places = [Place(f"s{i:03d}", box, None, ("a", f"c{i}")) for i, box in enumerate(boxes)]
+    assert split_samples(places, "random", 0, BLOCK).counts() == {
+        "train": 70,
+        "val": 15,
+        "test": 15,
+    }
+
+
 def test_class_gaps_names_splits_without_a_class() -> None:
     places = [place("a", 0, 0, label="x"), place("b", 0, 0, label="y"), place("c", 0, 0, label="y")]
     by_id = {"a": "test", "b": "train", "c": "val"}
