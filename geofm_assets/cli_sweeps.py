@@ -103,14 +103,10 @@ def run(
         print_rows(plan.rows())
         console.print(plan.summary(), highlight=False, markup=False)
         return
-    from geofm_assets.evaluation.sweeps.run import run_sweep
-    from geofm_assets.models.hub import ModelHub
+    from geofm_assets.platform.evaluations import Evaluations
 
-    hub = ModelHub(deployment.hub_url)
     with Progress(quiet=as_json) as progress:
-        result = run_sweep(
-            opened, chosen, names, settings=settings, hub=hub, force=force, report=progress
-        )
+        result = Evaluations(deployment, progress).sweep(chosen, names, settings, force=force)
     scores = result.test.to_pylist()
     if as_json:
         print(json.dumps(scores, indent=1))

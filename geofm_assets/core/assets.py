@@ -136,7 +136,8 @@ def emit_partitions(
         code_version: recorded with each partition.
 
     Raises:
-        dagster.Failure: at the end, naming every partition that failed and why.
+        dagster.Failure: at the end, naming every partition that failed and why; caused by what
+            failed if that is one partition.
     """
     keys = list(context.partition_keys)
     order = {key: i for i, key in enumerate(_ordered_keys(context))}
@@ -145,6 +146,7 @@ def emit_partitions(
     # other stages wait in the same run (a job's backfill) the framework records the range, whole.
     alone = len(set(context.job_def.asset_layer.executable_asset_keys)) == 1
     failures: dict[str, str] = {}
+    causes: list[Exception] = []
     done: list[Outcome] = []
     for number, key in enumerate(keys, start=1):
         try:
@@ -153,10 +155,12 @@ def emit_partitions(
             require_checks(outcome, f"partition {key}")
         except GeofmError as error:
             failures[key] = str(error)
+            causes.append(error)
             context.log.error(f"{key}: {error}")
             continue
         except Exception as error:  # noqa: BLE001 - one bad cell must not lose the others; reported below
             failures[key] = f"{type(error).__name__}: {error}"
+            causes.append(error)
             context.log.error(f"{key}: {traceback.format_exc()}")
             continue
         done.append(outcome)
@@ -174,7 +178,7 @@ def emit_partitions(
             f"{len(failures)} of {len(keys)} partitions failed, {others}. {listed}",
             metadata={"failed": dg.MetadataValue.json(failures)},
             allow_retries=False,
-        )
+        ) from (causes[0] if len(causes) == 1 else None)
     if len(keys) == 1:
         yield dg.MaterializeResult(
             metadata=to_metadata(done[0].metadata),
@@ -198,6 +202,14 @@ def emit_partitions(
         yield from summaries
     else:
         yield dg.MaterializeResult(check_results=summaries)
+
+
+def recorded(
+    key: dg.AssetKey, partition: str, outcome: Outcome, code_version: str
+) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """A partition's outcome as events, for what was made outside a step of its asset."""
+    checks = [_evaluation(key, check, partition) for check in outcome.checks]
+    return [_materialization(key, partition, outcome, code_version), *checks]
 
 
 def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:

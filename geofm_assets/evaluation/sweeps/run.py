@@ -1,6 +1,6 @@
 """Running a sweep: each model on each dataset, encoded once, probed in one batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from geofm_assets.core.errors import DatasetError, GeofmError
 from geofm_assets.core.outcome import Outcome, require_checks
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.backbones.base import EvalModel
+from geofm_assets.evaluation.backbones.base import EvalModel, ModelInfo
 from geofm_assets.evaluation.backbones.build import build_model
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.registry.registry import Registry
@@ -29,6 +29,7 @@ from geofm_assets.evaluation.sweeps.stages import (
 from geofm_assets.models.hub import ModelHub
 
 Build = Callable[[str], EvalModel]
+OpenModel = Callable[[Store, str, ModelHub | None], EvalModel]
 
 
 class SweepError(GeofmError):
@@ -137,15 +138,28 @@ def run_sweep(
                 failures[f"{name} on {entry.name}"] = error
     if done:
         LeaderboardStage().make(store)
+    require_all_done(failures, len(models) * len(tasks))
+    return SweepResult(tuple(done), f"{store.url}/{PAGE_KEY}")
+
+
+def require_all_done(failures: Mapping[str, GeofmError], pairs: int) -> None:
+    """Raise what failed in a sweep.
+
+    Args:
+        failures: by the model, or the model and dataset, that failed.
+        pairs: models times datasets.
+
+    Raises:
+        SweepError: names all of several; a single failure is raised as it is.
+    """
     if len(failures) == 1:
         raise next(iter(failures.values()))
     if failures:
         raise SweepError(
             "; ".join(f"{where}: {error}".rstrip(".") for where, error in failures.items()),
-            where=f"{len(failures)} of {len(models) * len(tasks)} model and dataset pairs",
+            where=f"{len(failures)} of {pairs} model and dataset pairs",
             fix="What worked is done and kept",
         )
-    return SweepResult(tuple(done), f"{store.url}/{PAGE_KEY}")
 
 
 def open_model(store: Store, name: str, hub: ModelHub | None) -> EvalModel:
@@ -158,6 +172,45 @@ def open_model(store: Store, name: str, hub: ModelHub | None) -> EvalModel:
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return build_model(name, hub=hub, store=store, device=device)
+
+
+class LastModel:
+    """Opens models and keeps the last: the cells of a model then load its weights once.
+
+    A model that could not be opened is not tried again for the cells that follow.
+
+    Args:
+        opening: of a model.
+    """
+
+    def __init__(self, opening: OpenModel = open_model) -> None:
+        self._opening = opening
+        self._name: str | None = None
+        self._found: EvalModel | GeofmError | None = None
+
+    def __call__(self, store: Store, name: str, hub: ModelHub | None) -> EvalModel:
+        """The model of this name.
+
+        Raises:
+            GeofmError: it could not be opened.
+        """
+        if self._name != name or self._found is None:
+            self._name, self._found = name, None  # two models need not fit into memory
+            try:
+                self._found = self._opening(store, name, hub)
+            except GeofmError as error:
+                self._found = error
+        if isinstance(self._found, GeofmError):
+            raise self._found
+        return self._found
+
+    def forget(self) -> None:
+        """Open the next model anew, even one of the same name: its weights may have changed."""
+        self._name = self._found = None
+
+    def failed(self, name: str) -> bool:
+        """Whether this was the last model asked for, and could not be opened."""
+        return self._name == name and isinstance(self._found, GeofmError)
 
 
 def open_samples(store: Store, entry: DatasetEntry) -> PackedSamples:
@@ -187,15 +240,28 @@ def _run_cell(
 ) -> SweptCell:
     samples = open_samples(store, entry)
 
-    def told(done: int, total: int, note: str) -> None:
-        report(done, total, f"{cell.model} on {cell.dataset}: {note}")
-
+    told = named(report, cell)
     embeddings = EmbeddingsStage(settings).make(store, model, samples, entry, force, told)
     require_checks(embeddings, cell.partition)
     stage = ProbeScoresStage(settings)
     outcome: Outcome = stage.make(store, model.info, samples, entry, force, told)
     require_checks(outcome, cell.partition)
-    scores = store.read_table(stage.key(model.info, entry))
-    ours = scores.filter(pc.equal(scores["inputs"], outcome.inputs))
     encoded = int(embeddings.metadata["samples_encoded_now"])
+    ours = scores_of(store, stage, model.info, entry)
     return SweptCell(cell, ours, encoded, outcome.skipped)
+
+
+def named(report: Report, cell: Cell) -> Report:
+    """A report that says of which cell it is."""
+    return lambda done, total, note: report(done, total, f"{cell.model} on {cell.dataset}: {note}")
+
+
+def scores_of(
+    store: Store, stage: ProbeScoresStage, info: ModelInfo, entry: DatasetEntry
+) -> pa.Table:
+    """PROBE_SCORE rows of a sweep of a model on a dataset; none if it was never done."""
+    key = stage.key(info, entry)
+    if not store.exists(key):
+        return PROBE_SCORE.empty_table()
+    scores = store.read_table(key)
+    return scores.filter(pc.equal(scores["inputs"], stage.inputs(info, entry)))

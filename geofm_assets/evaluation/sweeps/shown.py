@@ -5,10 +5,16 @@ from typing import Any
 import pyarrow as pa
 
 from geofm_assets.core.outcome import CheckOutcome
-from geofm_assets.evaluation.backbones.base import EvalModel
+from geofm_assets.evaluation.backbones.base import ModelInfo
 from geofm_assets.evaluation.embeddings.encode import Samples
 from geofm_assets.evaluation.embeddings.store import EmbeddingSet
 from geofm_assets.evaluation.sweeps import page
+
+NO_WEIGHTS = "no weights"
+"""Start of a floor; see backbones/baselines.py."""
+RANDOM = "random initialisation"
+"""How the start of what was drawn from a seed begins; see models/encoders.py."""
+_NAMED = 20
 
 
 def readable(rows: pa.Table) -> pa.Table:
@@ -66,13 +72,37 @@ def once_check(sets: list[EmbeddingSet], samples: Samples) -> CheckOutcome:
     return CheckOutcome("encodings_once", not wrong and not repeated, text, measured)
 
 
-def weights_check(model: EvalModel) -> CheckOutcome:
-    """That a start which is not random really loaded something."""
-    info = model.info
-    proof = getattr(model, "proof", None)
-    if proof is None:
-        return CheckOutcome("weights", True, f"{info.start}; model {info.model_id}")
-    passed = info.start.startswith("random") or (proof.share > 0 and not proof.unexpected)
-    text = f"{info.start}: {proof.share:.1%} of parameters loaded"
-    measured = {"share": proof.share, "sha256": proof.sha256 or ""}
-    return CheckOutcome("weights", passed, text, measured)
+def weights_check(info: ModelInfo) -> CheckOutcome:
+    """That a model has the weights it says it has.
+
+    A start from a seed passes, and is called what it is. Whatever else says it has weights must
+    show a file or tensors they came from, and none of its own may have been left out.
+    """
+    proof = info.proof
+    measured: dict[str, Any] = {"start": info.start, "model_id": info.model_id}
+    if info.start == NO_WEIGHTS:
+        return CheckOutcome("weights", True, "A floor that has no weights to load", measured)
+    if info.start.startswith(RANDOM):
+        text = f"RANDOM START, nothing pretrained was loaded: {info.start}"
+        return CheckOutcome("weights", True, text, {**measured, "random_start": True})
+    if proof is None or proof.sha256 is None:
+        text = f"The model says its weights are {info.start!r}, and nothing proves it"
+        return CheckOutcome("weights", False, text, measured)
+    measured |= {
+        "random_start": False,
+        "sha256": proof.sha256,
+        "share": proof.share,
+        "parameters_loaded": proof.parameters_loaded,
+        "parameters_total": proof.parameters_total,
+        "missing": list(proof.missing[:_NAMED]),
+        "unexpected": list(proof.unexpected[:_NAMED]),
+        "unused": proof.unused,
+    }
+    wrong = [
+        f"{len(keys)} keys {what}: {', '.join(keys[:_NAMED])}"
+        for what, keys in (("missing", proof.missing), ("unexpected", proof.unexpected))
+        if keys
+    ]
+    passed = not wrong and proof.share > 0
+    text = f"{info.start}: {proof.share:.1%} of {proof.parameters_total:,} parameters loaded"
+    return CheckOutcome("weights", passed, "; ".join([text, *wrong]), measured)

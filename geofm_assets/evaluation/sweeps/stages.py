@@ -83,6 +83,15 @@ class EmbeddingsStage:
     batch_size: int | None = None
     code_version: str = ENCODE_VERSION
 
+    def inputs(self, info: ModelInfo, entry: DatasetEntry) -> str:
+        """The model, the dataset, and how they are encoded."""
+        return inputs_digest(self, sorted(key.key() for key in swept(info, entry, self.settings)))
+
+    def exists(self, store: Store, info: ModelInfo, entry: DatasetEntry) -> bool:
+        """Whether every file is there."""
+        keys = swept(info, entry, self.settings)
+        return all(store.exists(key.key(self.settings.precision)) for key in keys)
+
     def make(
         self,
         store: Store,
@@ -113,9 +122,9 @@ class EmbeddingsStage:
             "files": Json({key: described(one) for key, one in sets.items()}),
             "path": Location(f"{store.url}/{made[0].embeddings.key.rsplit('/', 1)[0]}"),
         }
-        checks = [once_check(list(sets.values()), samples), weights_check(model)]
+        checks = [once_check(list(sets.values()), samples), weights_check(model.info)]
         content = json_digest({key: one.content for key, one in sets.items()})
-        inputs = inputs_digest(self, sorted(sets))
+        inputs = self.inputs(model.info, entry)
         return Outcome(content, inputs, metadata, checks, skipped=encoded == 0)
 
     def encode(
