@@ -72,7 +72,9 @@ class ReadFlags:
     ]
     block_m: Annotated[float | None, typer.Option(help="Side of a spatial block, metres.")]
     seed: Annotated[int | None, typer.Option(help="Of splits, subsets and --max-samples.")]
-    max_samples: Annotated[int | None, typer.Option(help="Keep at most so many samples.")]
+    max_samples: Annotated[
+        int | None, typer.Option(help="Keep at most so many samples, drawn per split and class.")
+    ]
     sentinel1_unit: Annotated[
         str | None, typer.Option(help="decibels, or linear: power that is turned into dB.")
     ]

@@ -8,12 +8,15 @@ partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster import AssetExecutionContext
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.held_open import held_open
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Columns,
@@ -55,19 +58,26 @@ CHECK_DESCRIPTIONS = {
     "weights": "The weights the encoder starts from were really loaded.",
     "valid_source": "Structure, bands, labels, dates and splits of the source hold no error.",
     "encodings_once": "Every sample was encoded once for each normalisation, and none twice.",
+    "seen_in_training": "No test sample lies in windows the checkpoint was trained on.",
     "every_window": "There is one prediction for every window of the manifest.",
 }
 
 
 def check_specs(
-    asset: dg.AssetKey, *names: str, partitions_def: dg.PartitionsDefinition[str] | None = None
+    asset: dg.AssetKey,
+    *names: str,
+    partitions_def: dg.PartitionsDefinition[str] | None = None,
+    blocking: bool = True,
 ) -> list[dg.AssetCheckSpec]:
-    """Blocking check specs of an asset, by name; per partition where the asset has any."""
+    """Check specs of an asset, by name; per partition where the asset has any.
+
+    Those that are not blocking warn.
+    """
     return [
         dg.AssetCheckSpec(
             name,
             asset=asset,
-            blocking=True,
+            blocking=blocking,
             partitions_def=partitions_def,
             description=CHECK_DESCRIPTIONS.get(name),
         )
@@ -148,29 +158,30 @@ def emit_partitions(
     failures: dict[str, str] = {}
     causes: list[Exception] = []
     done: list[Outcome] = []
-    for number, key in enumerate(keys, start=1):
-        try:
-            outcome = work(key)
-            _log_checks(context, outcome, key)
-            require_checks(outcome, f"partition {key}")
-        except GeofmError as error:
-            failures[key] = str(error)
-            causes.append(error)
-            context.log.error(f"{key}: {error}")
-            continue
-        except Exception as error:  # noqa: BLE001 - one bad cell must not lose the others; reported below
-            failures[key] = f"{type(error).__name__}: {error}"
-            causes.append(error)
-            context.log.error(f"{key}: {traceback.format_exc()}")
-            continue
-        done.append(outcome)
-        if len(keys) > 1 and alone:
-            context.log_event(_materialization(context.asset_key, key, outcome, code_version))
-        elif len(keys) > 1:
-            context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
-        note = "unchanged" if outcome.skipped else "made"
-        context.log.info(f"[{number}/{len(keys)}] {key}: {note}")
-        notify(number, len(keys), f"{key}: {note}")
+    with held_open(_event_databases(context)):
+        for number, key in enumerate(keys, start=1):
+            try:
+                outcome = work(key)
+                _log_checks(context, outcome, key, single=len(keys) == 1)
+                require_checks(outcome, f"partition {key}")
+            except GeofmError as error:
+                failures[key] = str(error)
+                causes.append(error)
+                context.log.error(f"{key}: {error}")
+                continue
+            except Exception as error:  # noqa: BLE001 - one bad cell must not lose the others; reported below
+                failures[key] = f"{type(error).__name__}: {error}"
+                causes.append(error)
+                context.log.error(f"{key}: {traceback.format_exc()}")
+                continue
+            done.append(outcome)
+            if len(keys) > 1 and alone:
+                context.log_event(_materialization(context.asset_key, key, outcome, code_version))
+            elif len(keys) > 1:
+                context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
+            note = "unchanged" if outcome.skipped else "made"
+            context.log.info(f"[{number}/{len(keys)}] {key}: {note}")
+            notify(number, len(keys), f"{key}: {note}")
     if failures:
         listed = "; ".join(f"{key}: {why}" for key, why in sorted(failures.items()))
         others = "the others are done" if alone else "none is recorded: other stages wait for all"
@@ -212,6 +223,14 @@ def recorded(
     return [_materialization(key, partition, outcome, code_version), *checks]
 
 
+def _event_databases(context: AssetExecutionContext) -> list[Path]:
+    """Where the events of the run are stored, if that is in SQLite."""
+    storage = context.instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        return []
+    return [Path(storage.path_for_shard(shard)) for shard in (context.run_id, "index")]
+
+
 def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:
     definition = context.assets_def.partitions_def
     if definition is None:
@@ -245,11 +264,17 @@ def _evaluation(
         metadata=dict(check.metadata),
         partition=partition,
         blocking=check.blocking,
+        severity=_severity(check),
     )
 
 
-def _log_checks(context: AssetExecutionContext, outcome: Outcome, partition: str) -> None:
-    single = len(context.partition_keys) == 1
+def _severity(check: CheckOutcome) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+
+
+def _log_checks(
+    context: AssetExecutionContext, outcome: Outcome, partition: str, *, single: bool
+) -> None:
     for check in outcome.checks:
         if not single or not check.passed:
             context.log_event(_evaluation(context.asset_key, check, partition))
@@ -263,6 +288,7 @@ def _check_results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResu
             passed=check.passed,
             description=check.description,
             metadata=dict(check.metadata),
+            severity=_severity(check),
         )
         for check in outcome.checks
     ]

@@ -10,7 +10,7 @@ from typing import cast
 import dagster as dg
 
 from geofm_assets.core.errors import GeofmError
-from geofm_assets.core.progress import Report, listening, silent
+from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.settings import Settings
 from geofm_assets.core.stage import is_current
 from geofm_assets.core.store import Store
@@ -36,14 +36,13 @@ from geofm_assets.evaluation.sweeps.assets import (
 )
 from geofm_assets.evaluation.sweeps.leaderboard import PAGE_KEY
 from geofm_assets.evaluation.sweeps.partitions import DATASETS, Cell
-from geofm_assets.evaluation.sweeps.plan import plan_sweep
+from geofm_assets.evaluation.sweeps.plan import require_possible
 from geofm_assets.evaluation.sweeps.run import (
     LastModel,
     OpenModel,
     SweepResult,
     SweptCell,
     open_model,
-    require_all_done,
     scores_of,
 )
 from geofm_assets.evaluation.sweeps.settings import SweepSettings
@@ -53,18 +52,15 @@ from geofm_assets.evaluation.sweeps.stages import (
     ProbeScoresStage,
 )
 from geofm_assets.models.hub import ModelHub
-from geofm_assets.platform.driver import QUIET
-from geofm_assets.platform.instance import DRIVER_TAG, driver_tag, open_instance
+from geofm_assets.platform.instance import open_instance
+from geofm_assets.platform.materialize import materialize
 from geofm_assets.platform.records import Records
 from geofm_assets.platform.resources import build_resources
+from geofm_assets.platform.task_datasets import TaskDatasets
 
 EMBEDDINGS = dg.AssetKey([GROUP, "embeddings"])
 SCORES = dg.AssetKey([GROUP, "probe_scores"])
 LEADERBOARD = dg.AssetKey([GROUP, "leaderboard"])
-
-
-class UnexpectedError(GeofmError):
-    """A step failed in a way nobody foresaw; its traceback is in the run's log."""
 
 
 class Evaluations:
@@ -96,6 +92,7 @@ class Evaluations:
         )
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self._records = Records(self.instance)
+        self._tasks = TaskDatasets(settings, self.store, self.instance, report)
 
     def ingest(self, options: IngestOptions) -> IngestResult:
         """Materialize evaluation/dataset for a name.
@@ -114,7 +111,35 @@ class Evaluations:
                 self.instance.delete_dynamic_partition(DATASETS, options.name)
         return self._ingested[-1]
 
+    def ingest_task(self, task: str) -> IngestResult:
+        """Materialize `<task>/evaluation_dataset`: the task's windows under its name.
+
+        Raises:
+            RegistryError: a dataset that is not the task's has its name.
+            GeofmError: there is no such task, or something is wrong with its windows.
+        """
+        return self._tasks.ingest(task)
+
     def sweep(
+        self,
+        models: Sequence[str],
+        tasks: Sequence[str],
+        settings: SweepSettings,
+        *,
+        force: bool = False,
+    ) -> SweepResult:
+        """`attempt`, if all of it can be done.
+
+        Raises:
+            ConfigError, RegistryError, ModelInputError, WeightsError: as `attempt`.
+            SweepError: some failed, the others are done. What fails of a single model on a single
+                dataset is raised as it is.
+        """
+        result = self.attempt(models, tasks, settings, force=force)
+        result.require_all_done(len(models) * len(tasks))
+        return result
+
+    def attempt(
         self,
         models: Sequence[str],
         tasks: Sequence[str],
@@ -125,7 +150,8 @@ class Evaluations:
         """Materialize the cells of models and datasets, then the leaderboard.
 
         What was made of today's inputs and is recorded is left alone. A cell that fails does not
-        stop the others; it is named at the end.
+        stop the others; the result names it. A task that is named and is no dataset yet, or has
+        changed since, is made one.
 
         Args:
             models: names, as `build_model` takes them.
@@ -134,10 +160,15 @@ class Evaluations:
             force: encode and probe also what is current.
 
         Raises:
-            ConfigError, RegistryError, ModelInputError: as `plan_sweep` does; nothing was started.
-            SweepError: several failed, the others are done. A single failure is raised as it is.
+            ConfigError, RegistryError, ModelInputError, WeightsError: as `require_possible` does;
+                nothing was started.
         """
-        plan_sweep(self.store, models, tasks, settings=settings)
+        waiting = [name for name in dict.fromkeys(tasks) if self._tasks.is_due(name)]
+        ready = [name for name in tasks if name not in waiting]
+        require_possible(self.store, models, ready, settings)
+        for name in waiting:
+            self._tasks.ingest(name)
+        require_possible(self.store, models, waiting, settings)
         self._models.forget()
         config = SweepConfig.of(settings, force)
         registry = Registry(self.store)
@@ -162,8 +193,8 @@ class Evaluations:
                     failures[name if unopened else f"{name} on {entry.name}"] = error
         if done:
             self._leaderboard()
-        require_all_done(failures, len(models) * len(tasks))
-        return SweepResult(tuple(done), f"{self.store.url}/{PAGE_KEY}")
+        page = f"{self.store.url}/{PAGE_KEY}" if done else ""
+        return SweepResult(tuple(done), page, failures)
 
     def _ingest(self, store: Store, options: IngestOptions, report: Report) -> IngestResult:
         """What the asset calls; keeps the result, which is more than its record holds."""
@@ -230,28 +261,4 @@ class Evaluations:
     def _execute(
         self, keys: list[dg.AssetKey], config: dg.Config | None, partition: str | None
     ) -> dg.ExecuteInProcessResult:
-        """Materialize assets in one run.
-
-        Raises:
-            GeofmError: what the step raised.
-        """
-        ops = {key.to_python_identifier(): {"config": dict(config)} for key in keys if config}
-        with listening(self._report):
-            try:
-                return self._job.execute_in_process(
-                    instance=self.instance,
-                    asset_selection=keys,
-                    partition_key=partition,
-                    run_config={**QUIET, "ops": ops},
-                    tags={DRIVER_TAG: driver_tag()},
-                )
-            except dg.Failure as failure:
-                if isinstance(failure.__cause__, GeofmError):
-                    raise failure.__cause__ from None
-                cause = failure.__cause__ or failure
-                reason = (str(cause) or repr(cause)).splitlines()[0]
-                raise UnexpectedError(
-                    f"{type(cause).__name__}: {reason}",
-                    where=partition or keys[0].to_user_string(),
-                    fix="The log of the failed run, in geofm ui, has the traceback",
-                ) from failure
+        return materialize(self._job, self.instance, keys, config, partition, report=self._report)

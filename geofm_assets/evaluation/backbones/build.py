@@ -1,7 +1,5 @@
 """A model from its name."""
 
-from pathlib import Path
-
 import torch
 
 from geofm_assets.core.errors import WeightsError
@@ -19,6 +17,7 @@ from geofm_assets.evaluation.backbones.names import (
     ModelChoice,
     known_models,
     parse_model,
+    require_folder,
 )
 from geofm_assets.evaluation.backbones.olmoearth import build_olmoearth
 from geofm_assets.evaluation.backbones.presto import build_presto
@@ -87,22 +86,10 @@ def build_model(
 
 def _require_reachable(choice: ModelChoice, hub: ModelHub | None) -> None:
     """Refuse weights that are not there, and a hub nobody gave."""
-    where = f"model {choice.text}"
-    path = Path(choice.location or "").expanduser()
-    if choice.source == "path" and not path.is_dir():
-        if not path.is_file():
-            raise WeightsError(
-                f"There is no folder {choice.location}", where=where, fix="Give the weights' folder"
-            )
-        if choice.name != PRESTO:
-            raise WeightsError(
-                f"{choice.location} is a file, and {choice.name} needs a folder",
-                where=where,
-                fix="Give the folder that holds its files",
-            )
+    require_folder(choice)
     if choice.source == "hub" and hub is None:
         raise WeightsError(
             "Weights from a hub need a hub, and none was given",
-            where=where,
+            where=f"model {choice.text}",
             fix=f"Give them as a folder: {choice.name}@path:FOLDER",
         )

@@ -15,6 +15,7 @@ from geofm_assets.evaluation.samples.split import (
     overlapping,
     split_samples,
 )
+from geofm_assets.evaluation.scores import class_slug
 
 _SIZES_SHOWN = 5
 
@@ -54,6 +55,24 @@ def look_at_duplicates(rows: Sequence[ScannedWindow], findings: Findings) -> Non
             findings.add_window("error", what, names, "Keep one of them")
         else:
             findings.add_window("warning", "Windows are of one place and time", names)
+
+
+def look_at_class_names(classes: Sequence[str], findings: Findings) -> None:
+    """Classes whose names metrics of single classes (`f1_<class>`) could not be told apart by."""
+    fix = (
+        "Use letters a-z and digits that tell them apart: in the labels, or with --classes where "
+        "labels are class ids"
+    )
+    first: dict[str, str] = {}
+    for name in classes:
+        slug = class_slug(name)
+        if not slug:
+            what = f"Class {name!r} has no letter a-z or digit to name its metrics by"
+            findings.add("error", what, "classes", fix)
+        elif slug in first:
+            what = f"Metrics of classes {first[slug]!r} and {name!r} would both be named {slug}"
+            findings.add("error", what, "classes", fix)
+        first.setdefault(slug, name)
 
 
 def look_at_conflicts(conflicts: Mapping[str, int], findings: Findings) -> None:
@@ -120,7 +139,12 @@ def _look_at_classes(
             findings.add("warning", f"Class {name!r} ({held}) is not in {' and '.join(missing)}")
     unseen = [name for name in classes if not counts[name]]
     if unseen:
-        findings.add("warning", f"No window shows class {', '.join(map(repr, unseen))}")
+        fix = "It cannot be learned or predicted; leave it out of the class names if it should not"
+        findings.add("warning", f"No window shows class {', '.join(map(repr, unseen))}", fix=fix)
+    train = {name for p in places if split.by_id[p.sample_id] == "train" for name in p.classes}
+    if len(train) == 1:
+        fix = "There is nothing to tell apart: look at --property-name, --classes or the labels"
+        findings.add("warning", f"Train has one class only, {train.pop()!r}", fix=fix)
 
 
 def _look_at_targets(rows: Sequence[ScannedWindow], split: Split, findings: Findings) -> None:

@@ -22,6 +22,7 @@ from geofm_assets.evaluation.ingest.options import IngestOptions
 from geofm_assets.evaluation.ingest.pack import pack_scan, remove_old_sheets
 from geofm_assets.evaluation.ingest.refusals import (
     inputs_digest,
+    removed_if_refused,
     require_free,
     require_inputs,
     require_unchanged,
@@ -31,7 +32,7 @@ from geofm_assets.evaluation.ingest.report import Fact, ValidationReport
 from geofm_assets.evaluation.ingest.scan import Scan, scan_source
 from geofm_assets.evaluation.ingest.source import read_config, source_path
 from geofm_assets.evaluation.registry.entry import DatasetEntry, ModalityEntry, SplitEntry
-from geofm_assets.evaluation.registry.registry import Registry
+from geofm_assets.evaluation.registry.registry import Registry, dataset_folder
 from geofm_assets.evaluation.samples.contact_sheet import Sheets, write_sheets
 from geofm_assets.evaluation.samples.packed import PackedSamples
 from geofm_assets.evaluation.samples.packing import samples_key
@@ -97,6 +98,7 @@ def _ingest(
     elif source.protocol in ("", "file", "local") and not in_place:
         # before much is copied; a source elsewhere is only fetched once
         scan_source(source, options, report, pixels=False).report.require_passed(str(source))
+    fresh = not store.exists(dataset_folder(options.name))
     copied = copy_source(source, store, options.name, options.overwrite, report)
     options = options.model_copy(update={"simulated": options.simulated or copied.simulated})
     inputs = inputs_digest(copied.content, options)
@@ -104,15 +106,16 @@ def _ingest(
         require_inputs(store, options, source, record, inputs)  # it may have changed meanwhile
     if record is not None and record["inputs"] == inputs and _is_whole(store, options.name, record):
         return _unchanged(store, options, source, record, kept, registry)
-    scan = _scanned(copied.folder, options, report, str(source), keep=not in_place)
-    samples = pack_scan(store, options, scan, inputs, report)
-    modalities = modality_entries(samples)
-    report(1, 3, "statistics")
-    sheets = write_sheets(store, samples, modalities, options.seed)
-    remove_old_sheets(store, options.name, sheets.keys)
-    report(2, 3, "contact sheets")
-    said = _with_sheets(scan.report, sheets)
-    entry = _entry(options, source, samples, modalities, scan)
+    with removed_if_refused(registry, options.name, fresh=fresh):
+        scan = _scanned(copied.folder, options, report, str(source), keep=not in_place)
+        samples = pack_scan(store, options, scan, inputs, report)
+        modalities = modality_entries(samples)
+        report(1, 3, "statistics")
+        sheets = write_sheets(store, samples, modalities, options.seed)
+        remove_old_sheets(store, options.name, sheets.keys)
+        report(2, 3, "contact sheets")
+        said = _with_sheets(scan.report, sheets)
+        entry = _entry(options, source, samples, modalities, scan)
     record = {
         "inputs": inputs,
         "options": options.model_dump(mode="json"),

@@ -243,7 +243,7 @@ def _drawing(task_type: TaskType, options: IngestOptions) -> list[Fact]:
     """How polygons become pixels; nothing where a window has one label.
 
     Raises:
-        DatasetError: a class of pixels outside is named, and the task has none.
+        DatasetError: a class or value of pixels is said, and the task has no labels of pixels.
     """
     if options.label_outside is not None and task_type != "segmentation":
         raise DatasetError(
@@ -252,6 +252,13 @@ def _drawing(task_type: TaskType, options: IngestOptions) -> list[Fact]:
             fix="Leave it out, or say --task-type segmentation",
         )
     if task_type in _WINDOW_TASKS:
+        if options.label_nodata is not None:
+            raise DatasetError(
+                f"{task_type} has one label a window, no pixel of it is without one",
+                where=f"--label-nodata {options.label_nodata:g}",
+                fix="Leave it out, and windows without a label with --groups or --tags; or say "
+                "--task-type of a task whose pixels have labels",
+            )
         return []
     facts = [Fact("labels of pixels", "drawn from polygons", "the label layer is a vector one")]
     if options.label_nodata is not None:

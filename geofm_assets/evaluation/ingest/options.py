@@ -139,7 +139,7 @@ with warnings.catch_warnings():
             split_rule: `kept`, `spatial_blocks` or `random`; random only if said so.
             block_m: side of a spatial block in metres.
             seed: of splits, subsets and of `max_samples`.
-            max_samples: at most so many windows, drawn by keyed hash.
+            max_samples: at most so many windows, drawn per split and class by keyed hash.
             sentinel1_unit: unit of the source's Sentinel-1; `linear` power is turned into dB.
             target_unit: of a regression's target.
             licence: of the data.

@@ -1,11 +1,12 @@
-"""When an ingest is refused, before it has written anything."""
+"""When an ingest is refused: before it has written anything, or what then is taken away."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from upath import UPath
 
-from geofm_assets.core.errors import RegistryError
+from geofm_assets.core.errors import DatasetError, RegistryError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.copy import source_state
@@ -90,3 +91,25 @@ def require_inputs(
         where=str(source),
         fix="Say --overwrite to make it anew, or choose another --name",
     )
+
+
+@contextmanager
+def removed_if_refused(registry: Registry, name: str, *, fresh: bool) -> Iterator[None]:
+    """Take away what an ingest wrote if the dataset is refused inside.
+
+    Killed, or stopped by anything but the dataset, it leaves its files for the next run to go on.
+
+    Args:
+        registry: of the store.
+        name: of the dataset.
+        fresh: nothing of this name was there before; else nothing is taken away.
+
+    Raises:
+        RegistryError: it is refused, and its files cannot be deleted.
+    """
+    try:
+        yield
+    except DatasetError:
+        if fresh and name in registry.leftovers():
+            registry.remove(name)
+        raise

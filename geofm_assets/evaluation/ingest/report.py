@@ -142,9 +142,10 @@ class ValidationReport:
         if not errors:
             return
         if len(errors) == 1:
+            place = errors[0].where
             raise DatasetError(
                 errors[0].what,
-                where=f"{where}, {errors[0].where}" if errors[0].where else where,
+                where=place if where in place else f"{where}, {place}" if place else where,
                 fix=errors[0].fix,
             )
         listed = [f"{e.what}{f' at {e.where}' if e.where else ''}" for e in errors[:_NAMED]]

@@ -18,13 +18,15 @@ from geofm_assets.core.progress import Report, silent
 from geofm_assets.evaluation.ingest.checks import (
     common_size,
     divide,
+    look_at_class_names,
     look_at_conflicts,
     look_at_duplicates,
 )
+from geofm_assets.evaluation.ingest.choose import choose_windows
 from geofm_assets.evaluation.ingest.dense import DenseLabel, dense_label
 from geofm_assets.evaluation.ingest.from_chips import says_simulated, window_images, with_imagery
 from geofm_assets.evaluation.ingest.images import as_utc
-from geofm_assets.evaluation.ingest.infer import Inferred, Parts, chosen_windows, infer_parts
+from geofm_assets.evaluation.ingest.infer import Inferred, Parts, infer_parts
 from geofm_assets.evaluation.ingest.label_plan import LabelPlan
 from geofm_assets.evaluation.ingest.labels import LabelError, vector_label
 from geofm_assets.evaluation.ingest.options import IngestOptions
@@ -37,6 +39,7 @@ from geofm_assets.evaluation.ingest.source import (
     open_source,
     sample_id,
     source_path,
+    source_windows,
     unknown_split,
     window_side,
 )
@@ -134,13 +137,16 @@ def scan_source(
     findings = Findings()
     try:
         dataset = open_source(source_path(source))
-        windows = with_imagery(chosen_windows(dataset, options), findings)
+        usable = with_imagery(source_windows(dataset, options), findings)
     except DatasetError as error:
         findings.add_error(error)
         return Scan(None, None, [], None, None, False, ValidationReport(findings.all()))
-    parts = infer_parts(dataset, windows, options)
+    chosen = choose_windows(dataset, usable, options)
+    windows, parts = chosen.windows, infer_parts(dataset, chosen, options)
     for failed in parts.errors:
         findings.add_error(failed)
+    for known in parts.warnings:
+        findings.add(known.level, known.what, known.where, known.fix)
     looking = _Looking(dataset, options, parts, findings, simulated=options.simulated)
     looking.read_pixels, looking.room = pixels, _KEPT_BYTES if keep else 0
     for name, plan in (parts.modalities or {}).items():
@@ -155,6 +161,7 @@ def scan_source(
     size = common_size(looking.sizes, findings)
     looking.rows.sort(key=lambda row: row.place.sample_id)
     classes = parts.label.classes if parts.label is not None else ()
+    look_at_class_names(classes, findings)
     split = divide(looking.rows, classes, options, findings)
     if split is not None:
         shares = ", ".join(f"{name} {count}" for name, count in split.counts().items())
@@ -198,12 +205,17 @@ def _look(looking: _Looking, window: Window) -> None:
 def _has_pixels(looking: _Looking, name: str, held: dict[str, SourceImages]) -> bool:
     """Whether there is any valid pixel of a window."""
     empty = [modality for modality, image in held.items() if not len(image.values)]
+    fix, when = "Materialize its imagery, or leave it out with --groups or --tags", ""
+    if looking.options.temporal_range is not None:
+        first, last = (moment.date() for moment in looking.options.temporal_range)
+        when = f" within --temporal-range {first}/{last}"
+        fix = f"Widen --temporal-range. Of a window without any: {fix}"
     if len(empty) == len(held):
-        fix = "Materialize its imagery, or leave it out with --groups or --tags"
-        looking.findings.add_window("error", "A window has no valid pixel", name, fix)
+        looking.findings.add_window("error", f"A window has no valid pixel{when}", name, fix)
         return False
     for modality in empty:
-        looking.findings.add_window("warning", f"A window has no valid pixel of {modality}", name)
+        what = f"A window has no valid pixel of {modality}{when}"
+        looking.findings.add_window("warning", what, name)
     return True
 
 

@@ -72,7 +72,13 @@ class EvaluationDatasetStage:
         if record is not None:
             # made again on purpose: what is there may be replaced; what describes the data is
             # kept by the ingest itself
-            before = {k: v for k, v in record["options"].items() if k not in DESCRIBING}
+            # (DESCRIBING); a default is what nobody said
+            fields = IngestOptions.model_fields
+            before = {
+                k: v
+                for k, v in record["options"].items()
+                if k not in DESCRIBING and (k not in fields or v != fields[k].default)
+            }
             base = {**before, "overwrite": True}
         elif remember:
             base = self._placed(name, "source" in said)

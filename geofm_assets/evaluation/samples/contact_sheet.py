@@ -24,6 +24,7 @@ _PAGED = PAGE_ROWS * PAGES
 _COLUMNS, _ROWS = 6, 3
 _TILE, _GAP, _HEADER = 96, 4, 18
 _PAPER, _INK, _EMPTY = (250, 250, 248), (40, 40, 40), (190, 190, 190)
+_SIMULATED, _WARN = "SIMULATED", (190, 0, 140)
 _RGB: Mapping[str, tuple[str, ...]] = {
     SENTINEL2: ("B04", "B03", "B02"),
     SENTINEL1: ("vv", "vh", "vv"),
@@ -55,7 +56,7 @@ def write_sheets(
     Sentinel-1 as VV, VH, VV elsewhere; for dense labels the label beside it. Regressions have one
     class, `all`. Up to OWN_SHEETS classes have a PNG each, per split; more share pages, a row of
     samples each, of which there are at most PAGES a split: classes with most samples in train come
-    first into those, and stand there in order of class id.
+    first into those, and stand there in order of class id. Pictures of simulated data say so.
 
     Args:
         store: where to.
@@ -86,6 +87,11 @@ class _Drawing:
     seed: int
     ids: Sequence[str]
 
+    @property
+    def simulated(self) -> bool:
+        """Whether the pictures must say that the data was simulated."""
+        return self.samples.layout.simulated
+
     def tiles(self, rows: np.ndarray, class_id: int, count: int) -> list[Image.Image]:
         """The samples whose ids hash lowest."""
         order = np.argsort(keyed_hashes([self.ids[r] for r in rows], self.seed), kind="stable")
@@ -104,7 +110,7 @@ def _own_sheets(
         if class_id in rows:
             tiles = drawing.tiles(rows[class_id], class_id, _COLUMNS * _ROWS)
             title = f"{drawing.samples.name}  {split}  {name}  ({len(rows[class_id])} samples)"
-            yield slug, _sheet(title, tiles)
+            yield slug, _sheet(title, tiles, drawing.simulated)
 
 
 def _pages(
@@ -120,7 +126,7 @@ def _pages(
             tiles = drawing.tiles(rows[class_id], class_id, _COLUMNS)
             lines.append((f"{classes[class_id]}  ({len(rows[class_id])} samples)", tiles))
         title = f"{drawing.samples.name}  {split}  page {page + 1} of {count}"
-        yield f"page_{page + 1:02d}", _page(title, lines)
+        yield f"page_{page + 1:02d}", _page(title, lines, drawing.simulated)
 
 
 def _most_seen(rows: Mapping[int, np.ndarray], count: int, most: int) -> list[int]:
@@ -218,19 +224,19 @@ def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
     return both
 
 
-def _sheet(title: str, tiles: Sequence[Image.Image]) -> bytes:
+def _sheet(title: str, tiles: Sequence[Image.Image], simulated: bool) -> bytes:
     """Samples of one class."""
     columns = min(_COLUMNS, len(tiles))
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    sheet = _paper(title, rows, _TILE)
+    sheet = _paper(title, rows, _TILE, simulated)
     for number, row in enumerate(rows):
         _lay(sheet, row, _HEADER + number * (_TILE + _GAP))
     return _png(sheet)
 
 
-def _page(title: str, lines: Sequence[tuple[str, Sequence[Image.Image]]]) -> bytes:
+def _page(title: str, lines: Sequence[tuple[str, Sequence[Image.Image]]], simulated: bool) -> bytes:
     """Samples of several classes, a row each below its name."""
-    sheet = _paper(title, [tiles for _, tiles in lines], _HEADER + _TILE)
+    sheet = _paper(title, [tiles for _, tiles in lines], _HEADER + _TILE, simulated)
     for number, (name, tiles) in enumerate(lines):
         top = _HEADER + number * (_HEADER + _TILE + _GAP)
         ImageDraw.Draw(sheet).text((_GAP, top + 3), _latin(name), fill=_INK, font=_font())
@@ -238,12 +244,17 @@ def _page(title: str, lines: Sequence[tuple[str, Sequence[Image.Image]]]) -> byt
     return _png(sheet)
 
 
-def _paper(title: str, rows: Sequence[Sequence[Image.Image]], height: int) -> Image.Image:
+def _paper(
+    title: str, rows: Sequence[Sequence[Image.Image]], height: int, simulated: bool
+) -> Image.Image:
     """An empty sheet with its title, for rows of tiles of a height in pixels each."""
+    said = f"{_SIMULATED}  " if simulated else ""
+    before = int(_font().getlength(said))
     across = max(len(row) * (row[0].width + _GAP) for row in rows) + _GAP
-    width = max(across, int(_font().getlength(_latin(title))) + 2 * _GAP)
+    width = max(across, before + int(_font().getlength(_latin(title))) + 2 * _GAP)
     sheet = Image.new("RGB", (width, _HEADER + len(rows) * (height + _GAP) + _GAP), _PAPER)
-    ImageDraw.Draw(sheet).text((_GAP, 3), _latin(title), fill=_INK, font=_font())
+    ImageDraw.Draw(sheet).text((_GAP, 3), said, fill=_WARN, font=_font())
+    ImageDraw.Draw(sheet).text((_GAP + before, 3), _latin(title), fill=_INK, font=_font())
     return sheet
 
 

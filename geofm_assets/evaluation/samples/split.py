@@ -11,8 +11,9 @@ import numpy as np
 import shapely
 
 from geofm_assets.core.errors import DatasetError
-from geofm_assets.core.hashing import keyed_hash, keyed_hashes
+from geofm_assets.core.hashing import keyed_hash
 from geofm_assets.evaluation.registry.entry import SPLITS, SplitRule
+from geofm_assets.evaluation.samples.draw import hash_order
 
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 _HALVES = {"val": 0.5, "test": 0.5}
@@ -142,19 +143,9 @@ def subset_ranks(sample_ids: Sequence[str], strata: Sequence[str], seed: int) ->
         groups[stratum].append(sample_id)
     ranks = {}
     for members in groups.values():
-        for place, sample_id in enumerate(_hash_order(members, seed)):
+        for place, sample_id in enumerate(hash_order(members, seed)):
             ranks[sample_id] = place / len(members)
     return ranks
-
-
-def draw(sample_ids: Sequence[str], count: int, seed: int) -> set[str]:
-    """The `count` samples whose ids hash lowest, whatever their order."""
-    return set(_hash_order(list(sample_ids), seed)[:count])
-
-
-def _hash_order(names: list[str], seed: int) -> list[str]:
-    keys = keyed_hashes(names, seed).tolist()
-    return [name for _, name in sorted(zip(keys, names, strict=True))]
 
 
 def _require_complete(places: Sequence[Place], given: Mapping[str | None, int]) -> None:
@@ -181,7 +172,7 @@ def _random(places: Sequence[Place], seed: int) -> dict[str, str]:
     by_id = {}
     edge = SHARES["train"] + SHARES["val"]
     for members in groups.values():
-        for number, key in enumerate(_hash_order(members, seed)):
+        for number, key in enumerate(hash_order(members, seed)):
             share = (number + 0.5) / len(members)
             by_id[key] = "train" if share < SHARES["train"] else "val" if share < edge else "test"
     return by_id

@@ -156,7 +156,10 @@ def build_sweep_assets(opening: OpenModel = open_model) -> list[dg.AssetsDefinit
         kinds={"pytorch", "parquet"},
         code_version=scores_stage.code_version,
         output_required=False,
-        check_specs=check_specs(scores_key, "schema", partitions_def=grid),
+        check_specs=[
+            *check_specs(scores_key, "schema", partitions_def=grid),
+            *check_specs(scores_key, "seen_in_training", partitions_def=grid, blocking=False),
+        ],
         description="kNN and linear probes on cached embeddings: every learning rate, "
         "normalisation and pooling in one batch, the best by validation, test once.",
     )

@@ -16,9 +16,9 @@ from geofm_assets.evaluation.backbones.build import build_model
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.registry.registry import Registry
 from geofm_assets.evaluation.samples.packed import PackedSamples
-from geofm_assets.evaluation.sweeps.leaderboard import PAGE_KEY
+from geofm_assets.evaluation.sweeps.leaderboard import PAGE_KEY, read_scores
 from geofm_assets.evaluation.sweeps.partitions import Cell
-from geofm_assets.evaluation.sweeps.plan import plan_sweep
+from geofm_assets.evaluation.sweeps.plan import require_possible
 from geofm_assets.evaluation.sweeps.schema import PROBE_SCORE
 from geofm_assets.evaluation.sweeps.settings import Sweep, SweepSettings
 from geofm_assets.evaluation.sweeps.stages import (
@@ -58,12 +58,14 @@ class SweepResult:
     """A sweep, done.
 
     Attributes:
-        cells: every model on every dataset.
-        leaderboard: where the page is.
+        cells: every model on every dataset, but for those that failed.
+        leaderboard: where the page is; empty if nothing was done.
+        failures: why, by the model, or the model and dataset, that failed.
     """
 
     cells: tuple[SweptCell, ...] = field(default_factory=tuple)
     leaderboard: str = ""
+    failures: Mapping[str, GeofmError] = field(default_factory=dict)
 
     @property
     def encoded(self) -> int:
@@ -80,6 +82,25 @@ class SweepResult:
         """Test scores of chosen settings, in each dataset's own metric."""
         table = self.scores
         return table.filter(pc.and_(pc.equal(table["split"], "test"), table["main"]))
+
+    def require_all_done(self, pairs: int) -> None:
+        """Raise what failed.
+
+        Args:
+            pairs: models times datasets.
+
+        Raises:
+            SweepError: names all that failed, and why; a single failure of a single pair is
+                raised as it is.
+        """
+        if self.failures and pairs == 1:
+            raise next(iter(self.failures.values()))
+        if self.failures:
+            raise SweepError(
+                "; ".join(f"{what}: {error}".rstrip(".") for what, error in self.failures.items()),
+                where=f"{len(self.failures)} of {pairs} model and dataset pairs",
+                fix="What worked is done and kept",
+            )
 
 
 def run_sweep(
@@ -115,10 +136,14 @@ def run_sweep(
         ConfigError: no such model.
         RegistryError: no such dataset.
         ModelInputError: no patch size of a model divides a dataset's windows.
-        SweepError: some models failed, the others are done. A single failure is raised as it is.
+        WeightsError: weights or a checkpoint are not there.
+        SweepError: some models failed, the others are done. What fails of a single model on a
+            single dataset is raised as it is.
     """
     settings = settings or SweepSettings(sweep=sweep, patch_size=patch_size)
-    plan_sweep(store, models, tasks, settings=settings)  # refuses now what would fail in hours
+    require_possible(  # refuses now what would fail in hours
+        store, models, tasks, settings, weights=build is None
+    )
     registry = Registry(store)
     entries = [registry.get(name) for name in tasks]
     make = build or (lambda name: open_model(store, name, hub))
@@ -138,28 +163,9 @@ def run_sweep(
                 failures[f"{name} on {entry.name}"] = error
     if done:
         LeaderboardStage().make(store)
-    require_all_done(failures, len(models) * len(tasks))
-    return SweepResult(tuple(done), f"{store.url}/{PAGE_KEY}")
-
-
-def require_all_done(failures: Mapping[str, GeofmError], pairs: int) -> None:
-    """Raise what failed in a sweep.
-
-    Args:
-        failures: by the model, or the model and dataset, that failed.
-        pairs: models times datasets.
-
-    Raises:
-        SweepError: names all of several; a single failure is raised as it is.
-    """
-    if len(failures) == 1:
-        raise next(iter(failures.values()))
-    if failures:
-        raise SweepError(
-            "; ".join(f"{where}: {error}".rstrip(".") for where, error in failures.items()),
-            where=f"{len(failures)} of {pairs} model and dataset pairs",
-            fix="What worked is done and kept",
-        )
+    result = SweepResult(tuple(done), f"{store.url}/{PAGE_KEY}" if done else "", failures)
+    result.require_all_done(len(models) * len(tasks))
+    return result
 
 
 def open_model(store: Store, name: str, hub: ModelHub | None) -> EvalModel:
@@ -260,8 +266,5 @@ def scores_of(
     store: Store, stage: ProbeScoresStage, info: ModelInfo, entry: DatasetEntry
 ) -> pa.Table:
     """PROBE_SCORE rows of a sweep of a model on a dataset; none if it was never done."""
-    key = stage.key(info, entry)
-    if not store.exists(key):
-        return PROBE_SCORE.empty_table()
-    scores = store.read_table(key)
+    scores = read_scores(store, stage.key(info, entry))
     return scores.filter(pc.equal(scores["inputs"], stage.inputs(info, entry)))

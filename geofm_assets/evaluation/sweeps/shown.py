@@ -3,8 +3,16 @@
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from geofm_assets.core.outcome import CheckOutcome
+from geofm_assets.core.outcome import (
+    CheckOutcome,
+    Location,
+    Markdown,
+    Outcome,
+    markdown_table,
+    table_metadata,
+)
 from geofm_assets.evaluation.backbones.base import ModelInfo
 from geofm_assets.evaluation.embeddings.encode import Samples
 from geofm_assets.evaluation.embeddings.store import EmbeddingSet
@@ -29,6 +37,7 @@ def readable(rows: pa.Table) -> pa.Table:
             "chosen": page.setting(r),
             "encoder": r["start"],
             "data": "SIMULATED" if r["simulated"] else "real",
+            "seen in training": page.seen(r),
         }
         for r in rows.to_pylist()
         if r["split"] == "test"
@@ -48,6 +57,8 @@ def standings(table: pa.Table) -> pa.Table:
             "95 % interval": f"{page.number(r['low'])} to {page.number(r['high'])}",
             "encoder": r["start"],
             "data": "SIMULATED" if r["simulated"] else "real",
+            "seen in training": page.seen(r),
+            "chosen": page.setting(r),
         }
         for r in table.to_pylist()
     ]
@@ -70,6 +81,48 @@ def once_check(sets: list[EmbeddingSet], samples: Samples) -> CheckOutcome:
         text = f"{repeated} samples twice; other samples than the dataset's in {', '.join(wrong)}"
     measured = {"samples": len(wanted), "files": len(sets)}
     return CheckOutcome("encodings_once", not wrong and not repeated, text, measured)
+
+
+def scored(
+    content: str,
+    inputs: str,
+    rows: pa.Table,
+    check: CheckOutcome,
+    path: str,
+    *,
+    skipped: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Outcome:
+    """What a sweep's rows come to; there is at least one."""
+    metadata: dict[str, Any] = {
+        **table_metadata(rows),
+        "scores": Markdown(markdown_table(readable(rows))),
+        "simulated": bool(pc.any(rows["simulated"]).as_py()),
+        "path": Location(path),
+    }
+    seen = seen_check(rows)
+    if not seen.passed:
+        notes = (seen.description, *notes)
+    if notes:
+        metadata["notes"] = Markdown("\n".join(f"- {note}" for note in notes))
+    return Outcome(content, inputs, metadata, [check, seen], skipped)
+
+
+def seen_check(rows: pa.Table) -> CheckOutcome:
+    """Warns where test samples lie in windows the model was fine-tuned on, or nobody knows."""
+    (row,) = rows.slice(0, 1).to_pylist()
+    text = page.seen(row)
+    good = "Not a checkpoint that was fine-tuned here"
+    if row["seen_in_training"] is not None:
+        good = f"None of {row['test_samples']:,} test samples lies in its training windows"
+    measured = {"seen_in_training": row["seen_in_training"], "test_samples": row["test_samples"]}
+    return CheckOutcome(
+        "seen_in_training",
+        not text,
+        text or good,
+        {name: value for name, value in measured.items() if value is not None},
+        blocking=False,
+    )
 
 
 def weights_check(info: ModelInfo) -> CheckOutcome:

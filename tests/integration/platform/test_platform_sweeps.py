@@ -15,8 +15,8 @@ from geofm_assets.platform.evaluations import (
     LEADERBOARD,
     SCORES,
     Evaluations,
-    UnexpectedError,
 )
+from geofm_assets.platform.materialize import UnexpectedError
 from tests.sweep_world import MemorySamples, ToyModel, make_entry, store_dataset
 
 NANO = "olmoearth_v1_2_nano"
@@ -25,6 +25,7 @@ CHECKS = {
     (EMBEDDINGS, "encodings_once"),
     (EMBEDDINGS, "weights"),
     (SCORES, "schema"),
+    (SCORES, "seen_in_training"),
 }
 
 
@@ -191,9 +192,13 @@ def test_what_nobody_foresaw_is_one_line_too_and_stops_no_other(tmp_path):
     def opening(store, name, hub):
         return Broken(name=name) if name == "presto" else ToyModel(name=name)
 
-    with pytest.raises(UnexpectedError) as caught:
-        evaluations(store, opening).sweep(["presto", NANO], ["toy"], DEFAULTS)
-    assert str(caught.value).startswith("RuntimeError: out of memory at toy|presto. The log of")
+    result = evaluations(store, opening).attempt(["presto", NANO], ["toy"], DEFAULTS)
+    assert [cell.cell.model for cell in result.cells] == [NANO]
+    (failure,) = result.failures.values()
+    assert isinstance(failure, UnexpectedError)
+    assert str(failure).startswith("RuntimeError: out of memory at toy|presto. The log of")
+    with pytest.raises(SweepError, match="presto on toy: RuntimeError: out of memory"):
+        result.require_all_done(2)
     assert store.read_table(TABLE_KEY)["model"].unique().to_pylist() == [NANO]
 
 

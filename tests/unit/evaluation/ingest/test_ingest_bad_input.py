@@ -89,6 +89,32 @@ CASES = {
         "A window has no valid pixel (1 window)", "window default/w003", "Materialize its imagery",
         recipe=Recipe(**SMALL, change=empty),
     ),
+    "no pixel within the temporal range": Bad(
+        "A window has no valid pixel within --temporal-range 2010-01-01/2011-01-01 (16 windows)",
+        "window default/w000", "Widen --temporal-range",
+        said={"temporal_range": "2010-01-01,2011-01-01"},
+    ),
+    "a layer that is no modality": Bad(
+        "Layer foolayer is of no known modality", "--modalities",
+        "name it after its modality in config.json", said={"modalities": "foolayer"},
+        recipe=Recipe(months=1, layers={"sentinel2_l2a": ("B02",), "foolayer": ("F1",)}),
+    ),
+    "an option that is no split": Bad(
+        "No window has an option fold", "--split fold", "Options of the windows are split",
+        said={"split_property": "fold"},
+    ),
+    "classes spelt alike": Bad(
+        "Metrics of classes 'A B' and 'A-B' would both be named a_b", "classes", "--classes",
+        windows=lambda: grid(16, labels=("A B", "A-B")),
+    ),
+    "a class without a letter": Bad(
+        "Class '--' has no letter a-z or digit", "classes", "Use letters",
+        windows=lambda: grid(16, labels=("a", "--")),
+    ),
+    "no label for pixels where windows have one": Bad(
+        "classification has one label a window", "--label-nodata 255", "Leave it out",
+        said={"label_nodata": 255},
+    ),
     "targets that never change": Bad(
         "Every target of the train split is the same", "", "--property-name",
         windows=lambda: grid(16, labels=(2.0,)),
@@ -125,7 +151,8 @@ def test_one_clear_error_and_the_registry_as_it_was(
     assert str(source) in error.where
     assert bad.where in error.where
     assert bad.fix in error.fix
-    assert not store.exists("evaluation/datasets/d/samples.parquet")
+    assert error.where.count(str(source)) == 1
+    assert not store.exists("evaluation/datasets/d")
 
 
 def test_a_source_that_vanished_leaves_what_was_made_of_it(store: Store, tmp_path: Path) -> None:
@@ -161,3 +188,23 @@ def test_a_second_ingest_of_the_name_says_who_has_the_first(store: Store, tmp_pa
     assert "'d' is being ingested" in error.what
     assert ".claim-d.lock" in error.where
     assert "Wait until it has ended" in error.fix
+
+
+def test_a_refused_ingest_leaves_what_was_there_before_it(store: Store, tmp_path: Path) -> None:
+    recipe = Recipe(**SMALL, change=empty)  # seen only when pixels are read, after the copy
+    source = write_dataset(tmp_path / "source", grid(16), recipe)
+    store.write_bytes("evaluation/datasets/d/source/begun", b"1")
+    refused(store, source=str(source))
+    assert store.exists("evaluation/datasets/d/source/config.json")
+
+
+def test_an_ingest_that_was_stopped_keeps_its_copy(store: Store, tmp_path: Path) -> None:
+    source = write_dataset(tmp_path / "source", grid(16), Recipe(**SMALL))
+
+    def stop(done: int, of: int, what: str) -> None:
+        if what == "statistics":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest_dataset(store, IngestOptions(name="d", source=str(source)), stop)
+    assert store.exists("evaluation/datasets/d/source/config.json")

@@ -261,3 +261,35 @@ def test_a_band_that_is_empty_everywhere_is_a_warning(tmp_path: Path) -> None:
     source = write_dataset(tmp_path, grid(8), Recipe(change=without_b08))
     empty = found(validated(source), "valid pixel in B08")
     assert (empty.level, empty.where) == ("warning", "modality sentinel2_l2a")
+
+
+def test_a_single_class_is_a_warning(tmp_path: Path) -> None:
+    one = found(validated(write_dataset(tmp_path, grid(8, labels=("water",)))), "one class only")
+    assert (one.level, one.what) == ("warning", "Train has one class only, 'water'")
+
+
+def test_a_class_no_window_shows_cannot_be_learned(tmp_path: Path) -> None:
+    report = validated(write_dataset(tmp_path, grid(8)), classes="water,forest,bog")
+    unseen = found(report, "No window shows class 'bog'")
+    assert (unseen.level, "cannot be learned" in unseen.fix) == ("warning", True)
+
+
+def test_a_layer_of_no_known_modality_is_a_warning_unless_it_is_left_out_by_name(
+    tmp_path: Path,
+) -> None:
+    recipe = Recipe(months=1, layers={"sentinel2_l2a": ("B02",), "foolayer": ("F1",)})
+    source = write_dataset(tmp_path, grid(8), recipe)
+    unknown = found(validated(source), "Layer foolayer")
+    assert (unknown.level, unknown.where) == ("warning", "config.json")
+    assert "sentinel2_l2a, sentinel1, landsat" in unknown.fix
+    assert validated(source, modalities="sentinel2_l2a").findings == ()
+
+
+def test_a_modality_that_lies_outside_the_temporal_range_names_the_flag(tmp_path: Path) -> None:
+    def only_late(made: Made, layer: str, month: int, pixels: np.ndarray) -> np.ndarray | None:
+        return None if layer == "sentinel1" and month == 0 else pixels
+
+    source = write_dataset(tmp_path, grid(8), Recipe(change=only_late))
+    outside = found(validated(source, temporal_range="2022-01-01,2022-01-20"), "of sentinel1")
+    assert outside.level == "warning"
+    assert "within --temporal-range 2022-01-01/2022-01-20 (8 windows)" in outside.what

@@ -102,6 +102,24 @@ def test_more_classes_than_pages_hold_are_those_with_most_samples_and_it_is_said
     assert samples.classes[-1] == "water"
 
 
+def warned(store: Store) -> set[str]:
+    """Sheets with the colour of the word in their title."""
+    ink = np.array(contact_sheet._WARN)
+    return {
+        name
+        for name in names(store)
+        if (np.asarray(Image.open(store.local_path(f"{SHEETS}/{name}")))[:18] == ink).all(2).any()
+    }
+
+
+@pytest.mark.parametrize("classes", [2, OWN_SHEETS + 1])
+def test_pictures_of_simulated_data_say_so(tmp_path: Path, classes: int) -> None:
+    store, _, _ = ingested(tmp_path / "real", classes=many(classes))
+    assert warned(store) == set()
+    store, _, _ = ingested(tmp_path / "simulated", classes=many(classes), simulated=True)
+    assert warned(store) == set(names(store))
+
+
 def _windows(labels: list[str], split: str) -> list[Any]:
     row = ("train", "val", "test").index(split)
     made = grid(len(labels), labels, split=split)

@@ -3,10 +3,10 @@
 import pytest
 
 from geofm_assets.core.errors import DatasetError
+from geofm_assets.evaluation.samples.draw import draw
 from geofm_assets.evaluation.samples.split import (
     Place,
     class_gaps,
-    draw,
     overlapping,
     split_samples,
     subset_ranks,
