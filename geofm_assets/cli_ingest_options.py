@@ -1,7 +1,9 @@
 """The flags of `geofm evals ingest` and `validate`, and how they become IngestOptions."""
 
+import inspect
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -23,50 +25,95 @@ Source = Annotated[
         "folders of GEOFM_EVAL_DATASETS."
     ),
 ]
-TaskType = Annotated[
-    str | None,
-    typer.Option(
-        help="classification, multilabel, segmentation, window_regression, per_pixel_regression."
-    ),
-]
-Modalities = Annotated[list[str] | None, typer.Option(help=f"Modalities to keep, {_BY_COMMAS}.")]
-TemporalRange = Annotated[
-    str | None, typer.Option(help="START/END: leave out images outside, ISO dates.")
-]
-PropertyName = Annotated[
-    str | None, typer.Option(help="Property of a vector layer that is the label.")
-]
-Classes = Annotated[
-    list[str] | None, typer.Option(help=f"Class names in order of class id, {_BY_COMMAS}.")
-]
-LabelLayer = Annotated[str | None, typer.Option(help="Layer that holds the labels.")]
-LabelNodata = Annotated[
-    float | None, typer.Option(help="Value of a raster label that is no label.")
-]
-Groups = Annotated[list[str] | None, typer.Option(help=f"Window groups to keep, {_BY_COMMAS}.")]
-Tags = Annotated[
-    list[str] | None,
-    typer.Option(help="key=value a window's options must have; a key alone: any value."),
-]
-Split = Annotated[
-    str | None,
-    typer.Option(_SPLIT, "--split-property", help="Window option that says the split."),
-]
-SplitRule = Annotated[
-    str | None,
-    typer.Option(
-        help="kept, spatial_blocks or random; if not given, kept where complete, else blocks."
-    ),
-]
-Sentinel1Unit = Annotated[
-    str | None, typer.Option(help="decibels, or linear: power that is turned into dB.")
-]
-MaxSamples = Annotated[int | None, typer.Option(help="Keep at most so many samples.")]
-Seed = Annotated[int | None, typer.Option(help="Of splits, subsets and --max-samples.")]
-BlockM = Annotated[float | None, typer.Option(help="Side of a spatial block, metres.")]
-Subsets = Annotated[
-    list[str] | None, typer.Option(help="Percentages of train to offer, such as 1,5,20.")
-]
+
+
+class ReadFlags:
+    """How a source is read; each is a field of IngestOptions."""
+
+    task_type: Annotated[
+        str | None,
+        typer.Option(
+            help="classification, multilabel, segmentation, window_regression, "
+            "per_pixel_regression."
+        ),
+    ]
+    modalities: Annotated[list[str] | None, typer.Option(help=f"Modalities to keep, {_BY_COMMAS}.")]
+    temporal_range: Annotated[
+        str | None, typer.Option(help="START/END: leave out images outside, ISO dates.")
+    ]
+    property_name: Annotated[
+        str | None, typer.Option(help="Property of a vector layer that is the label.")
+    ]
+    classes: Annotated[
+        list[str] | None, typer.Option(help=f"Class names in order of class id, {_BY_COMMAS}.")
+    ]
+    label_layer: Annotated[str | None, typer.Option(help="Layer that holds the labels.")]
+    label_nodata: Annotated[
+        float | None, typer.Option(help="Value of a label of pixels that is no label.")
+    ]
+    label_outside: Annotated[
+        str | None,
+        typer.Option(help="Class of pixels outside all polygons; without it they have no label."),
+    ]
+    groups: Annotated[list[str] | None, typer.Option(help=f"Window groups to keep, {_BY_COMMAS}.")]
+    tags: Annotated[
+        list[str] | None,
+        typer.Option(help="key=value a window's options must have; a key alone: any value."),
+    ]
+    split_property: Annotated[
+        str | None,
+        typer.Option(_SPLIT, "--split-property", help="Window option that says the split."),
+    ]
+    split_rule: Annotated[
+        str | None,
+        typer.Option(
+            help="kept, spatial_blocks or random; if not given, kept where complete, else blocks."
+        ),
+    ]
+    block_m: Annotated[float | None, typer.Option(help="Side of a spatial block, metres.")]
+    seed: Annotated[int | None, typer.Option(help="Of splits, subsets and --max-samples.")]
+    max_samples: Annotated[
+        int | None, typer.Option(help="Keep at most so many samples, drawn per split and class.")
+    ]
+    sentinel1_unit: Annotated[
+        str | None, typer.Option(help="decibels, or linear: power that is turned into dB.")
+    ]
+
+
+class IngestFlags(ReadFlags):
+    """And what is said of the dataset that is made."""
+
+    subsets: Annotated[
+        list[str] | None, typer.Option(help="Percentages of train to offer, such as 1,5,20.")
+    ]
+    display_name: Annotated[str | None, typer.Option(help="Name for people.")]
+    target_unit: Annotated[str | None, typer.Option(help="Unit of a regression's target.")]
+    licence: Annotated[str | None, typer.Option(help="Licence of the data.")]
+    citation: Annotated[str | None, typer.Option(help="How to cite the data.")]
+    simulated: Annotated[bool | None, typer.Option("--simulated", help="The data was simulated.")]
+    register: Annotated[
+        bool | None, typer.Option("--register/--no-register", help="Put it into the registry.")
+    ]
+    overwrite: Annotated[
+        bool | None, typer.Option("--overwrite", help="Copy again and replace the entry.")
+    ]
+
+
+def taking(flags: type) -> Callable[[Any], Any]:
+    """Give a command the flags of a class, which it receives as `**typed`; None if not typed."""
+
+    def decorate(command: Any) -> Any:
+        own = list(inspect.signature(command).parameters.values())
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+            for name, hint in get_type_hints(flags, include_extras=True).items()
+        ]
+        first = [p for p in own if p.kind is p.POSITIONAL_OR_KEYWORD]
+        last = [p for p in own if p.kind is p.KEYWORD_ONLY]
+        command.__signature__ = inspect.Signature([*first, *added, *last])
+        return command
+
+    return decorate
 
 
 def typed_options(name: str | None, source: str | None, **typed: Any) -> "IngestOptions":
@@ -90,6 +137,8 @@ def typed_options(name: str | None, source: str | None, **typed: Any) -> "Ingest
     if name in found.datasets:
         known = found.datasets[name].options.model_dump(exclude_unset=True)
         return parse_options({**known, **values}, _flag)
+    if name in found.broken:
+        raise found.broken[name]
     if found.problems:
         raise found.problems[0]
     there = f" (there: {', '.join(found.datasets)})" if found.datasets else ""

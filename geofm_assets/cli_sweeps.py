@@ -22,6 +22,7 @@ from geofm_assets.core.store import Store
 
 if TYPE_CHECKING:
     from geofm_assets.evaluation.registry.registry import Registry
+    from geofm_assets.evaluation.sweeps.run import SweepResult
     from geofm_assets.evaluation.sweeps.settings import SweepSettings
 
 
@@ -56,7 +57,9 @@ def run(
         list[str],
         typer.Option(help="NAME or NAME@WEIGHTS (geofm evals models); may be given again."),
     ],
-    tasks: Annotated[list[str], typer.Option(help="Registered datasets, with commas.")],
+    tasks: Annotated[
+        list[str], typer.Option(help="Registered datasets or tasks of this store, with commas.")
+    ],
     sweep: Annotated[
         Literal["full", "defaults", "lr-only"],
         typer.Option(
@@ -84,7 +87,7 @@ def run(
 
     deployment = load_settings(store)
     opened = Store(deployment.store)
-    names = _require_registered(Registry(opened), split_commas(tasks) or [])
+    names = _require_known(Registry(opened), opened, split_commas(tasks) or [])
     chosen = list(dict.fromkeys(model))
     settings = _settings(
         {
@@ -96,6 +99,7 @@ def run(
         }
     )
     if dry_run:
+        _require_ingested(Registry(opened), names)
         plan = plan_sweep(opened, chosen, names, settings=settings)
         if as_json:
             print(json.dumps(plan.as_dict(), indent=1))
@@ -103,14 +107,17 @@ def run(
         print_rows(plan.rows())
         console.print(plan.summary(), highlight=False, markup=False)
         return
-    from geofm_assets.evaluation.sweeps.run import run_sweep
-    from geofm_assets.models.hub import ModelHub
+    from geofm_assets.platform.evaluations import Evaluations
 
-    hub = ModelHub(deployment.hub_url)
     with Progress(quiet=as_json) as progress:
-        result = run_sweep(
-            opened, chosen, names, settings=settings, hub=hub, force=force, report=progress
-        )
+        result = Evaluations(deployment, progress).attempt(chosen, names, settings, force=force)
+    if result.cells or not result.failures:
+        _print_result(result, as_json)
+    result.require_all_done(len(chosen) * len(names))
+
+
+def _print_result(result: "SweepResult", as_json: bool) -> None:
+    """What was scored, whatever failed besides."""
     scores = result.test.to_pylist()
     if as_json:
         print(json.dumps(scores, indent=1))
@@ -120,19 +127,21 @@ def run(
     console.print(f"Leaderboard: {result.leaderboard}", highlight=False, soft_wrap=True)
 
 
-def _require_registered(registry: "Registry", tasks: Sequence[str]) -> list[str]:
-    """Names of datasets, each once.
+def _require_known(registry: "Registry", store: Store, tasks: Sequence[str]) -> list[str]:
+    """Names of datasets and of tasks that can become one, each once.
 
     Raises:
         ConfigError: none was given.
         RegistryError: one is not registered; says so if it only waits to be ingested.
     """
     from geofm_assets.evaluation.registry.discover import search
+    from geofm_assets.evaluation.registry.waiting_tasks import is_task
 
     names = list(dict.fromkeys(tasks))
     if not names:
         raise ConfigError("No dataset is named", where="--tasks", fix="geofm evals list")
-    missing = [name for name in names if name not in registry.names()]
+    there = registry.names()
+    missing = [name for name in names if name not in there and not is_task(store, name)]
     if missing and missing[0] in (found := search(os.environ).datasets):
         raise RegistryError(
             f"Dataset {missing[0]!r} is not ingested yet",
@@ -142,6 +151,22 @@ def _require_registered(registry: "Registry", tasks: Sequence[str]) -> list[str]
     for name in missing:
         registry.get(name)  # says which there are
     return names
+
+
+def _require_ingested(registry: "Registry", names: Sequence[str]) -> None:
+    """Refuse to plan for a task whose dataset was never made.
+
+    Raises:
+        RegistryError: names it.
+    """
+    there = registry.names()
+    for name in names:
+        if name not in there:
+            raise RegistryError(
+                f"Task {name!r} is no dataset yet, and a dry run makes none",
+                where=registry.url,
+                fix=f"geofm evals ingest --name {name}, or leave --dry-run out",
+            )
 
 
 def _settings(given: Mapping[str, Any]) -> "SweepSettings":
@@ -165,8 +190,8 @@ def _settings(given: Mapping[str, Any]) -> "SweepSettings":
         ) from error
 
 
-def _print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
-    from geofm_assets.evaluation.sweeps.page import number, setting
+def _print_scores(scores: Sequence[dict[str, Any]]) -> None:
+    from geofm_assets.evaluation.sweeps.page import number, seen, setting
 
     print_rows(
         [
@@ -176,13 +201,16 @@ def _print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
                 "probe": row["probe"],
                 "test": f"{row['metric']} {number(row['value'])}",
                 "95 % interval": f"{number(row['low'])} to {number(row['high'])}",
-                "chosen by val": setting(dict(row)),
+                "chosen by val": setting(row),
                 "weights": row["start"],
                 "data": "SIMULATED" if row["simulated"] else "real",
             }
             for row in scores
         ]
     )
+    for row in {(r["model"], r["dataset"]): r for r in scores if seen(r)}.values():
+        text = f"{row['model']} on {row['dataset']}: {seen(row)}."
+        console.print(text, style="bold yellow", highlight=False, markup=False)
     if any(row["simulated"] for row in scores):
         console.print(
             "Scores of SIMULATED data say that the platform works, not how good a model is.",

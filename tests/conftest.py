@@ -11,6 +11,35 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 REPOSITORY = Path(__file__).resolve().parents[1]
+# With `-n` whole files go to the workers: those of minutes first, longest first, so that no
+# worker is left with one of them while the others have nothing to do.
+LONG_FILES = (
+    "test_e2e_run.py",
+    "test_e2e_many_cells.py",
+    "test_benchmarks_run.py",
+    "test_e2e_sources.py",
+    "test_e2e_incremental.py",
+    "test_e2e_evals.py",
+    "test_e2e_ui.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.has_plugin("xdist"):
+        config.option.loadscopereorder = False  # else files of few tests go last, however long
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(config, "workerinput"):
+        return  # one process: fast ones first
+    first = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: _place(item.path, first))
+
+
+def _place(path: Path, first: dict[str, int]) -> int:
+    if path.name in first:
+        return first[path.name]
+    return len(first) + ("unit" in path.parts)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from rasterio.crs import CRS
 from rslearn.dataset import Dataset, Window
 from rslearn.utils import Feature, Projection, STGeometry
 from rslearn.utils.raster_array import RasterArray
+from shapely.affinity import translate
 from upath import UPath
 
 S2_BANDS = ("B02", "B03", "B04", "B08")
@@ -60,6 +61,8 @@ class Recipe:
         layers: layer name to bands.
         label_type: dtype of a raster label layer, None for a vector one.
         label_pixels: pixels of a raster label.
+        polygons: geometries of a vector label in pixels from the window's upper left corner, and
+            the value of each; without it the label is one box, the window.
         class_names: of the raster label layer.
         change: what to do to the pixels (C, H, W) of (window, layer, month).
         dated: items.json says when scenes were taken.
@@ -73,6 +76,7 @@ class Recipe:
     )
     label_type: str | None = None
     label_pixels: Callable[[Made], np.ndarray] | None = None
+    polygons: Callable[[Made], Sequence[tuple[shapely.Geometry, Any]]] | None = None
     class_names: list[str] | None = None
     property_name: str = "category"
     change: Callable[[Made, str, int, np.ndarray], np.ndarray | None] | None = None
@@ -212,9 +216,16 @@ def _write_label(window: Window, dataset: Dataset, made: Made, recipe: Recipe) -
     layer = dataset.layers["label"]
     with window.data.open_layer_writer("label") as writer:
         if recipe.label_type is None:
-            box = STGeometry(UTM, shapely.box(*window.bounds), None)
-            feature = Feature(box, {recipe.property_name: made.label})
-            writer.write_vector(layer.instantiate_vector_format(), [feature])
+            west, north = window.bounds[:2]
+            drawn = recipe.polygons(made) if recipe.polygons else [(_whole(made), made.label)]
+            features = [
+                Feature(
+                    STGeometry(UTM, translate(shape, west, north), None),
+                    {recipe.property_name: value},
+                )
+                for shape, value in drawn
+            ]
+            writer.write_vector(layer.instantiate_vector_format(), features)
         else:
             assert recipe.label_pixels is not None
             pixels = recipe.label_pixels(made)[None]
@@ -224,3 +235,7 @@ def _write_label(window: Window, dataset: Dataset, made: Made, recipe: Recipe) -
                 band_set.bands, band_set.instantiate_raster_format(), UTM, window.bounds, raster
             )
     window.mark_layer_completed("label")
+
+
+def _whole(made: Made) -> shapely.Geometry:
+    return shapely.box(0, 0, made.size, made.size)

@@ -24,6 +24,9 @@ from geofm_assets.evaluation.samples.packed import (
 from geofm_assets.evaluation.samples.part_file import Layout, ModalityLayout
 from geofm_assets.evaluation.samples.schema import EVAL_SAMPLE, EvalSampleRow
 from geofm_assets.evaluation.samples.types import EvalSample, SampleImage
+from geofm_assets.training.schema import MANIFEST, Manifest
+from tests.training_world import CELLS as CELL_IDS
+from tests.training_world import manifest_row
 
 CLASSES = ("water", "crop", "forest")
 SIZE = 8
@@ -237,6 +240,25 @@ def store_dataset(store, samples, entry):
     entry = entry.model_copy(update={"content": content})
     Registry(store).put(entry, overwrite=True)
     return entry
+
+
+def write_manifest(store, places):
+    """A split manifest of the task `crops`, of (split, lon, lat); returns its content."""
+    file = f"rasters-{'0' * 16}.safetensors"
+    rows = [
+        manifest_row(i, CELL_IDS[0], file, i, split=split, lon=lon, lat=lat)
+        for i, (split, lon, lat) in enumerate(places)
+    ]
+    table = pa.Table.from_pylist(rows, schema=MANIFEST)
+    ref = store.write_table(
+        "tasks/crops/split_manifest.parquet",
+        table,
+        Manifest,
+        inputs="i",
+        code_version="1",
+        simulated=True,
+    )
+    return ref.provenance.content
 
 
 def _micro(moment):

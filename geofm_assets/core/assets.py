@@ -8,12 +8,15 @@ partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster import AssetExecutionContext
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.held_open import held_open
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Columns,
@@ -62,6 +65,7 @@ CHECK_DESCRIPTIONS = {
     "nodata_share": "At most half of what was asked for is without a class.",
     "class_shares": "A map's shares of classes are not those of another world than training's.",
     "polarity": "Classes are not swapped: neither training nor known fires fit better if they are.",
+    "seen_in_training": "No test sample lies in windows the checkpoint was trained on.",
     "every_window": "There is one prediction for every window of the manifest.",
 }
 
@@ -72,7 +76,10 @@ def check_specs(
     partitions_def: dg.PartitionsDefinition[str] | None = None,
     blocking: bool = True,
 ) -> list[dg.AssetCheckSpec]:
-    """Check specs of an asset, by name; per partition where the asset has any."""
+    """Check specs of an asset, by name; per partition where the asset has any.
+
+    Those that are not blocking warn.
+    """
     return [
         dg.AssetCheckSpec(
             name,
@@ -146,7 +153,8 @@ def emit_partitions(
         code_version: recorded with each partition.
 
     Raises:
-        dagster.Failure: at the end, naming every partition that failed and why.
+        dagster.Failure: at the end, naming every partition that failed and why; caused by what
+            failed if that is one partition.
     """
     keys = list(context.partition_keys)
     order = {key: i for i, key in enumerate(_ordered_keys(context))}
@@ -155,28 +163,32 @@ def emit_partitions(
     # other stages wait in the same run (a job's backfill) the framework records the range, whole.
     alone = len(set(context.job_def.asset_layer.executable_asset_keys)) == 1
     failures: dict[str, str] = {}
+    causes: list[Exception] = []
     done: list[Outcome] = []
-    for number, key in enumerate(keys, start=1):
-        try:
-            outcome = work(key)
-            _log_checks(context, outcome, key)
-            require_checks(outcome, f"partition {key}")
-        except GeofmError as error:
-            failures[key] = str(error)
-            context.log.error(f"{key}: {error}")
-            continue
-        except Exception as error:  # noqa: BLE001 - one bad cell must not lose the others; reported below
-            failures[key] = f"{type(error).__name__}: {error}"
-            context.log.error(f"{key}: {traceback.format_exc()}")
-            continue
-        done.append(outcome)
-        if len(keys) > 1 and alone:
-            context.log_event(_materialization(context.asset_key, key, outcome, code_version))
-        elif len(keys) > 1:
-            context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
-        note = "unchanged" if outcome.skipped else "made"
-        context.log.info(f"[{number}/{len(keys)}] {key}: {note}")
-        notify(number, len(keys), f"{key}: {note}")
+    with held_open(_event_databases(context)):
+        for number, key in enumerate(keys, start=1):
+            try:
+                outcome = work(key)
+                _log_checks(context, outcome, key, single=len(keys) == 1)
+                require_checks(outcome, f"partition {key}")
+            except GeofmError as error:
+                failures[key] = str(error)
+                causes.append(error)
+                context.log.error(f"{key}: {error}")
+                continue
+            except Exception as error:  # noqa: BLE001 - one bad cell must not lose the others; reported below
+                failures[key] = f"{type(error).__name__}: {error}"
+                causes.append(error)
+                context.log.error(f"{key}: {traceback.format_exc()}")
+                continue
+            done.append(outcome)
+            if len(keys) > 1 and alone:
+                context.log_event(_materialization(context.asset_key, key, outcome, code_version))
+            elif len(keys) > 1:
+                context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
+            note = "unchanged" if outcome.skipped else "made"
+            context.log.info(f"[{number}/{len(keys)}] {key}: {note}")
+            notify(number, len(keys), f"{key}: {note}")
     if failures:
         listed = "; ".join(f"{key}: {why}" for key, why in sorted(failures.items()))
         others = "the others are done" if alone else "none is recorded: other stages wait for all"
@@ -184,7 +196,7 @@ def emit_partitions(
             f"{len(failures)} of {len(keys)} partitions failed, {others}. {listed}",
             metadata={"failed": dg.MetadataValue.json(failures)},
             allow_retries=False,
-        )
+        ) from (causes[0] if len(causes) == 1 else None)
     if len(keys) == 1:
         yield dg.MaterializeResult(
             metadata=to_metadata(done[0].metadata),
@@ -208,6 +220,22 @@ def emit_partitions(
         yield from summaries
     else:
         yield dg.MaterializeResult(check_results=summaries)
+
+
+def recorded(
+    key: dg.AssetKey, partition: str, outcome: Outcome, code_version: str
+) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """A partition's outcome as events, for what was made outside a step of its asset."""
+    checks = [_evaluation(key, check, partition) for check in outcome.checks]
+    return [_materialization(key, partition, outcome, code_version), *checks]
+
+
+def _event_databases(context: AssetExecutionContext) -> list[Path]:
+    """Where the events of the run are stored, if that is in SQLite."""
+    storage = context.instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        return []
+    return [Path(storage.path_for_shard(shard)) for shard in (context.run_id, "index")]
 
 
 def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:
@@ -243,11 +271,17 @@ def _evaluation(
         metadata=dict(check.metadata),
         partition=partition,
         blocking=check.blocking,
+        severity=_severity(check),
     )
 
 
-def _log_checks(context: AssetExecutionContext, outcome: Outcome, partition: str) -> None:
-    single = len(context.partition_keys) == 1
+def _severity(check: CheckOutcome) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+
+
+def _log_checks(
+    context: AssetExecutionContext, outcome: Outcome, partition: str, *, single: bool
+) -> None:
     for check in outcome.checks:
         if not single or not check.passed:
             context.log_event(_evaluation(context.asset_key, check, partition))
@@ -261,6 +295,7 @@ def _check_results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResu
             passed=check.passed,
             description=check.description,
             metadata=dict(check.metadata),
+            severity=_severity(check),
         )
         for check in outcome.checks
     ]

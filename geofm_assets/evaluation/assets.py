@@ -6,12 +6,13 @@ from typing import Any
 import dagster as dg
 
 from geofm_assets.core.assets import PartitionConfig, check_specs, emit, emit_partitions
+from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.progress import notify
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.evaluation.comparison_stage import ComparisonStage
+from geofm_assets.evaluation.ingest.assets import dataset_events, register_dataset
 from geofm_assets.evaluation.ingest.task import TaskDatasetStage
 from geofm_assets.evaluation.stages import BaselinesStage, ScoresStage, ScoreTableStage
-from geofm_assets.evaluation.sweeps.partitions import DATASETS
 from geofm_assets.training.assets import experiments_definition
 from geofm_assets.training.stages import TrainingTask
 
@@ -122,10 +123,18 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
     def evaluation_dataset(
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
-        opened = store.open()
-        yield from emit(context, lambda: dataset_stage.make(opened, notify))
-        known = context.instance.get_dynamic_partitions(DATASETS)
-        if task.name not in known:
-            context.instance.add_dynamic_partitions(DATASETS, [task.name])
+        opened, made = store.open(), list[Outcome]()
+
+        def work() -> Outcome:
+            made.append(dataset_stage.make(opened, notify))
+            return made[0]
+
+        yield from emit(context, work)
+        # The grid hangs on evaluation/dataset, whose other partitions have nothing to do with
+        # this task: so the link to what made this one is in its record, not between the assets.
+        register_dataset(context.instance, task.name)
+        made_by = dg.MetadataValue.asset(dataset_key)
+        for event in dataset_events(task.name, made[0], made_by=made_by):
+            context.log_event(event)
 
     return [eval_scores, baseline_scores, score_table, comparison, evaluation_dataset]

@@ -14,8 +14,8 @@ class EncoderSpec(BaseModel):
         name: architecture: `olmoearth_v1_2_nano`, … or `presto`.
         source: `random`, `path` (a folder) or `hub`.
         location: of a path: a folder with config.json and weights.pth (presto: with
-            default_model.pt). Of a hub: `owner/name` or `owner/name@revision`; None means the
-            published repository of the name.
+            default_model.pt, or that file). Of a hub: `owner/name` or `owner/name@revision`; None
+            means the published repository of the name.
         seed: of a random start.
         allow: patterns of encoder keys that may be missing or unexpected in the weights.
     """

@@ -165,7 +165,7 @@ def _centres(image: RasterImage) -> list[datetime]:
 def build(
     spec: EncoderSpec, patch_size: int, hub: ModelHub | None
 ) -> tuple[PrestoEncoder, WeightsProof]:
-    """Presto from a seed, a folder with default_model.pt, or a hub.
+    """Presto from a seed, a folder with default_model.pt, a file of any name, or a hub.
 
     Raises:
         WeightsError: a patch size other than 1, or weights that do not fit.
@@ -187,12 +187,12 @@ def build(
         if hub is None:
             raise WeightsError("Weights from a hub need a hub", where="encoder presto")
         bundle = hub.fetch(spec.location or HUB_ID, (WEIGHTS_FILE,))
-        folder, start = bundle.folder, f"hub {bundle.name}"
+        place, start = bundle.folder, f"hub {bundle.name}"
     elif spec.location is None:
         raise WeightsError("Weights from a path need a path", where="encoder presto")
     else:
-        folder, start = Path(spec.location).expanduser(), f"path {spec.location}"
-    weights = folder / WEIGHTS_FILE
+        place, start = Path(spec.location).expanduser(), f"path {spec.location}"
+    weights = place if place.is_file() else place / WEIGHTS_FILE
     loaded = load_encoder(
         module.model, read_state(weights), prefix="encoder.", where=str(weights), allow=spec.allow
     )

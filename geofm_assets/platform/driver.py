@@ -25,7 +25,7 @@ from geofm_assets.tasks.component import training_task
 from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.stages import experiments_partitions
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class StageFailedError(GeofmError):
@@ -185,7 +185,7 @@ class Driver:
             result = self._job.execute_in_process(
                 instance=self.instance,
                 asset_selection=keys,
-                run_config=_QUIET,
+                run_config=QUIET,
                 tags=tags,
                 raise_on_error=False,
                 **arguments,

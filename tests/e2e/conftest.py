@@ -1,9 +1,12 @@
 """The command line as a person uses it: real processes, a real Dagster instance, a small world."""
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +73,26 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "DAGSTER_DISABLE_TELEMETRY": "1", "COLUMNS": "160", **more}
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that is made by the first worker to need it, and that all only read."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, finished = shared / name, shared / f"{name}.made"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed to make it
+            folder.mkdir()
+            make(folder)
+            finished.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> SampleWorld:
-    return build(tmp_path_factory.mktemp("world"), preset="tiny")
+    folder = made_once(tmp_path_factory, "world", lambda to: build(to, preset="tiny"))
+    return SampleWorld(folder / "mirror", folder / "scenes")
 
 
 @pytest.fixture
@@ -86,16 +106,20 @@ def new_store(tmp_path):
 @pytest.fixture(scope="session")
 def finished(world, tmp_path_factory) -> Geofm:
     """A store in which the small task has been run once. Tests only read it."""
-    geofm = Geofm(tmp_path_factory.mktemp("finished") / "store", environment())
-    done = geofm.run(world)
-    (geofm.store.parent / "stdout.txt").write_text(done.stdout)
-    return geofm
+
+    def run_once(folder: Path) -> None:
+        done = Geofm(folder / "store", environment()).run(world)
+        (folder / "stdout.txt").write_text(done.stdout)
+
+    made = made_once(tmp_path_factory, "finished_once", run_once)
+    # reading opens SQLite files, which must not come and go while another worker copies them
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    return Geofm(folder / "store", environment())
 
 
 @pytest.fixture
 def copied(finished, tmp_path) -> Geofm:
     """A copy of the finished store that a test may change."""
-    import shutil
-
     shutil.copytree(finished.store, tmp_path / "store")
     return Geofm(tmp_path / "store", environment())

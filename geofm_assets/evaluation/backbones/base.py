@@ -8,6 +8,7 @@ import torch
 
 from geofm_assets.evaluation.registry.entry import ModalityEntry
 from geofm_assets.evaluation.samples.types import EvalSample
+from geofm_assets.models.proof import WeightsProof
 
 Normalization = Literal["pretrained", "dataset"]
 
@@ -40,6 +41,7 @@ class ModelInfo:
         patch_sizes: pixels of a token's side it can run with, the default first.
         normalizations: the rules it can run with, the default first.
         simulated: whether its training data was simulated (fine-tuned checkpoints).
+        proof: how much of its weights was really loaded; None if it has none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ModelInfo:
     patch_sizes: tuple[int, ...]
     normalizations: tuple[Normalization, ...]
     simulated: bool = False
+    proof: WeightsProof | None = None
 
 
 class EvalModel(Protocol):

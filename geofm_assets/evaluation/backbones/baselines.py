@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from geofm_assets.core.hashing import json_digest
-from geofm_assets.evaluation.backbones.base import ModelInfo, Normalization, Tokens
-from geofm_assets.evaluation.backbones.inputs import Cube, read_cubes, require_runnable
+from geofm_assets.evaluation.backbones.base import ModelInfo, Tokens
+from geofm_assets.evaluation.backbones.frozen import Batch, FrozenModel
+from geofm_assets.evaluation.backbones.inputs import Cube
 from geofm_assets.evaluation.backbones.names import (
     IMAGE_STATISTICS,
     PIXEL,
@@ -17,7 +18,6 @@ from geofm_assets.evaluation.backbones.names import (
 from geofm_assets.evaluation.backbones.normalize import dataset_factors
 from geofm_assets.evaluation.backbones.olmoearth import BANDS
 from geofm_assets.evaluation.registry.entry import ModalityEntry
-from geofm_assets.evaluation.samples.types import EvalSample
 
 READER = 1
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -41,66 +41,45 @@ def _info(name: str) -> ModelInfo:
     )
 
 
-class _Baseline:
-    """What both have in common.
+class _Baseline(FrozenModel):
+    """Reads what the dataset has; `embedding_size` is 0, for it is the dataset's.
 
     Args:
         name: of the model.
     """
 
     def __init__(self, name: str) -> None:
-        self._info = _info(name)
+        super().__init__(_info(name))
 
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it; `embedding_size` is 0, for it is the dataset's."""
-        return self._info
-
-    def _read(
-        self,
-        samples: Sequence[EvalSample],
-        normalization: Normalization,
-        modalities: Mapping[str, ModalityEntry],
-        patch_size: int,
-    ) -> tuple[int, dict[str, tuple[str, ...]], list[dict[str, Cube]]]:
-        """Side of the samples, the dataset's bands with statistics, and every sample's cubes."""
-        size = require_runnable(self._info, samples, normalization, modalities, patch_size)
-        bands = {
+    def _bands(self, modalities: Mapping[str, ModalityEntry]) -> Mapping[str, Sequence[str]]:
+        """The dataset's bands with statistics."""
+        return {
             name: tuple(b for b in modalities[name].bands if b in modalities[name].statistics)
             for name in BANDS
             if name in modalities and modalities[name].statistics
         }
-        return size, bands, [read_cubes(sample, bands, modalities) for sample in samples]
 
 
 class RawPixels(_Baseline):
-    """Every pixel's bands at all times, standardised by the dataset, 0 where there is no data."""
+    """Every pixel's bands at all times, standardised by the dataset, 0 where there is no data.
+
+    Tokens are (B, H, W, 1, D), D being the sum over modalities of slots times bands.
+    """
 
     def __init__(self) -> None:
         super().__init__(RAW_PIXELS)
 
-    def embed(
-        self,
-        samples: Sequence[EvalSample],
-        normalization: Normalization,
-        modalities: Mapping[str, ModalityEntry],
-        patch_size: int,
-    ) -> Tokens:
-        """Tokens (B, H, W, 1, D), D being the sum over modalities of slots times bands.
-
-        Raises:
-            ModelInputError: see `require_runnable`.
-        """
-        size, bands, cubes = self._read(samples, normalization, modalities, patch_size)
+    def _tokens(self, batch: Batch) -> Tokens:
+        bands, modalities, size = batch.bands, batch.modalities, batch.size
         slots = {name: _slots(modalities[name]) for name in bands}
         width = sum(slots[name] * len(bands[name]) for name in bands)
-        values = np.zeros((len(samples), width, size, size), dtype=np.float32)
-        valid = np.zeros((len(samples), size, size), dtype=bool)
+        values = np.zeros((len(batch.ids), width, size, size), dtype=np.float32)
+        valid = np.zeros((len(batch.ids), size, size), dtype=bool)
         begin = 0
         for name, wanted in bands.items():
             end = begin + slots[name] * len(wanted)
             factors = dataset_factors("baseline", modalities[name], wanted, name)
-            for index, found in enumerate(cubes):
+            for index, found in enumerate(batch.cubes):
                 if name not in found:
                     continue
                 laid = _in_slots(found[name], slots[name])
@@ -138,31 +117,21 @@ class ImageStatistics(_Baseline):
     """Mean, deviation, extremes and percentiles of each band over all times and pixels.
 
     The same vector stands at every place: what a dense task can learn from it is what the window
-    as a whole looks like.
+    as a whole looks like. Tokens are (B, H, W, 1, D), D being bands times STATISTICS, of
+    standardised values.
     """
 
     def __init__(self) -> None:
         super().__init__(IMAGE_STATISTICS)
 
-    def embed(
-        self,
-        samples: Sequence[EvalSample],
-        normalization: Normalization,
-        modalities: Mapping[str, ModalityEntry],
-        patch_size: int,
-    ) -> Tokens:
-        """Tokens (B, H, W, 1, D), D being bands times STATISTICS, of standardised values.
-
-        Raises:
-            ModelInputError: see `require_runnable`.
-        """
-        size, bands, cubes = self._read(samples, normalization, modalities, patch_size)
-        rows = np.zeros((len(samples), sum(map(len, bands.values())), len(STATISTICS)), np.float32)
-        valid = np.zeros(len(samples), dtype=bool)
+    def _tokens(self, batch: Batch) -> Tokens:
+        bands, count = batch.bands, len(batch.ids)
+        rows = np.zeros((count, sum(map(len, bands.values())), len(STATISTICS)), np.float32)
+        valid = np.zeros(count, dtype=bool)
         begin = 0
         for name, wanted in bands.items():
-            factors = dataset_factors("baseline", modalities[name], wanted, name)
-            for index, found in enumerate(cubes):
+            factors = dataset_factors("baseline", batch.modalities[name], wanted, name)
+            for index, found in enumerate(batch.cubes):
                 if name not in found:
                     continue
                 raw = found[name].values
@@ -171,8 +140,8 @@ class ImageStatistics(_Baseline):
                     rows[index, begin + column] = _statistics(scaled[:, column])
                 valid[index] = True
             begin += len(wanted)
-        shape = (len(samples), size, size, 1)
-        tokens = torch.from_numpy(rows.reshape(len(samples), 1, 1, 1, -1)).expand(*shape, -1)
+        shape = (count, batch.size, batch.size, 1)
+        tokens = torch.from_numpy(rows.reshape(count, 1, 1, 1, -1)).expand(*shape, -1)
         mask = torch.from_numpy(valid.reshape(-1, 1, 1, 1)).expand(shape)
         return Tokens(tokens, mask, (0,))
 

@@ -1,7 +1,5 @@
 """A model from its name."""
 
-from pathlib import Path
-
 import torch
 
 from geofm_assets.core.errors import WeightsError
@@ -19,6 +17,7 @@ from geofm_assets.evaluation.backbones.names import (
     ModelChoice,
     known_models,
     parse_model,
+    require_folder,
 )
 from geofm_assets.evaluation.backbones.olmoearth import build_olmoearth
 from geofm_assets.evaluation.backbones.presto import build_presto
@@ -45,8 +44,9 @@ def build_model(
     says so; the others ask for weights. Nothing is fetched unless the name says `@hub`.
 
     Args:
-        name: one of `known_models()`, alone or as `name@path:FOLDER`, `name@hub`,
-            `name@hub:OWNER/REPO[@REVISION]`, `name@seed:NUMBER`; or `checkpoint:TASK/EXPERIMENT`.
+        name: one of `known_models()`, alone or as `name@path:FOLDER` (Presto: or the file),
+            `name@hub`, `name@hub:OWNER/REPO[@REVISION]`, `name@seed:NUMBER`; or
+            `checkpoint:TASK/EXPERIMENT`.
         weights: the part behind the `@`, given apart.
         seed: of a random start.
         hub: where hub ids are fetched from.
@@ -85,15 +85,11 @@ def build_model(
 
 
 def _require_reachable(choice: ModelChoice, hub: ModelHub | None) -> None:
-    """Refuse a folder that is not there, and a hub nobody gave."""
-    where = f"model {choice.text}"
-    if choice.source == "path" and not Path(choice.location or "").expanduser().is_dir():
-        raise WeightsError(
-            f"There is no folder {choice.location}", where=where, fix="Give the weights' folder"
-        )
+    """Refuse weights that are not there, and a hub nobody gave."""
+    require_folder(choice)
     if choice.source == "hub" and hub is None:
         raise WeightsError(
             "Weights from a hub need a hub, and none was given",
-            where=where,
+            where=f"model {choice.text}",
             fix=f"Give them as a folder: {choice.name}@path:FOLDER",
         )

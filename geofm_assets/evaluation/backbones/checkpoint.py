@@ -1,7 +1,8 @@
 """Encoders fine-tuned here, read from the store and run as they were trained."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,25 @@ from rslearn.models.component import FeatureMaps, TokenFeatureMaps
 from rslearn.train.model_context import ModelContext, RasterImage
 
 from geofm_assets.core.errors import ModelInputError, WeightsError
+from geofm_assets.core.hashing import sha256_file
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.backbones.base import ModelInfo, Normalization, Tokens
-from geofm_assets.evaluation.backbones.inputs import (
-    Cube,
-    patches_with_data,
-    read_cubes,
-    require_runnable,
-)
-from geofm_assets.evaluation.registry.entry import ModalityEntry
-from geofm_assets.evaluation.samples.types import EvalSample
+from geofm_assets.evaluation.backbones.base import ModelInfo, Tokens
+from geofm_assets.evaluation.backbones.frozen import Batch, FrozenModel
+from geofm_assets.evaluation.backbones.inputs import Cube, patches_with_data
 from geofm_assets.imagery.bands import LAYERS
 from geofm_assets.imagery.normalize import normalize
 from geofm_assets.models.encoders import PooledOlmoEarth
+from geofm_assets.models.proof import WeightsProof, load_encoder, make_proof
 from geofm_assets.training.checkpoint import Checkpoint, read_checkpoint
 from geofm_assets.training.experiments import Experiment
 
 
-class FineTunedModel:
+class FineTunedModel(FrozenModel):
     """The encoder of a checkpoint, without the head it was trained with.
 
-    Inputs are normalised, filled and put in time exactly as in training.
+    Inputs are normalised, filled and put in time exactly as in training. Tokens (B, h, w, N, D)
+    are OlmoEarth's, one a pixel of Presto. Two images of one layer at one time are a
+    ModelInputError.
 
     Args:
         encoder: takes a `ModelContext`.
@@ -39,46 +38,25 @@ class FineTunedModel:
     """
 
     def __init__(self, encoder: torch.nn.Module, info: ModelInfo, device: torch.device) -> None:
+        super().__init__(info)
         self.encoder: Any = encoder.eval()
-        self._info, self.device = info, device
+        self.device = device
 
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it."""
-        return self._info
-
-    @torch.no_grad()
-    def embed(
-        self,
-        samples: Sequence[EvalSample],
-        normalization: Normalization,
-        modalities: Mapping[str, ModalityEntry],
-        patch_size: int,
-    ) -> Tokens:
-        """Tokens (B, h, w, N, D) of OlmoEarth, one a pixel of Presto.
-
-        Raises:
-            ModelInputError: see `require_runnable`; or two images of one layer at one time.
-        """
-        size = require_runnable(self._info, samples, normalization, modalities, patch_size)
-        cubes = [read_cubes(sample, self._info.bands, modalities) for sample in samples]
-        some = [i for i, found in enumerate(cubes) if found]
-        side = size // patch_size
+    def _tokens(self, batch: Batch) -> Tokens:
+        some = [i for i, found in enumerate(batch.cubes) if found]
         if not some:
-            nothing = torch.zeros((len(samples), side, side, 1, self._info.embedding_size))
-            return Tokens(nothing, torch.zeros(nothing.shape[:-1], dtype=torch.bool), (0,))
-        context = ModelContext(inputs=[self._inputs(cubes[i]) for i in some], metadatas=[])
+            return Tokens(*batch.nothing(1, self._info.embedding_size), (0,))
+        context = ModelContext(inputs=[self._inputs(batch.cubes[i]) for i in some], metadatas=[])
         try:
-            tokens, valid, owner = self._tokens(context)
+            tokens, valid, owner = self._encode(context)
         except ValueError as error:  # rslearn's, for two images of one layer at one time
             raise ModelInputError(
                 str(error).capitalize(), where=f"model {self._info.name}", fix="Ingest anew"
             ) from error
-        seen = torch.from_numpy(np.stack([_seen(cubes[i], patch_size) for i in some]))
+        seen = torch.from_numpy(np.stack([_seen(batch.cubes[i], batch.patch_size) for i in some]))
         valid = valid & seen.unsqueeze(-1)
         rows = torch.tensor(some)
-        out = torch.zeros((len(samples), *tokens.shape[1:]))
-        mask = torch.zeros(out.shape[:-1], dtype=torch.bool)
+        out, mask = batch.nothing(*tokens.shape[3:])
         out[rows], mask[rows] = torch.where(valid.unsqueeze(-1), tokens, 0.0), valid
         return Tokens(out, mask, owner)
 
@@ -91,7 +69,7 @@ class FineTunedModel:
             inputs[name] = RasterImage(image, list(cube.timestamps))
         return inputs
 
-    def _tokens(self, context: ModelContext) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
+    def _encode(self, context: ModelContext) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
         """Values (B, h, w, N, D), valid (B, h, w, N) and modality of the tokens."""
         if not isinstance(self.encoder, PooledOlmoEarth):
             maps: FeatureMaps = self.encoder(context)
@@ -131,25 +109,38 @@ def build_checkpoint(
         )
     name = Experiment.parse(experiment).name
     key = f"tasks/{task}/experiments/{name}/checkpoint.ckpt"
-    found = _read(store, key)
+    found, sha256 = _read(store, key)
     layers = found.experiment.layers
+    start = f"fine-tuned as {task}/{name}, starting from {found.encoder_start}"
+    built = found.build()
     info = ModelInfo(
         name=text,
         model_id=found.model_id,
-        start=f"fine-tuned as {task}/{name}, starting from {found.encoder_start}",
-        embedding_size=found.build().embedding_size,
+        start=start,
+        embedding_size=built.embedding_size,
         bands={layer: LAYERS[layer].band_names for layer in layers},
         patch_sizes=(found.experiment.patch_size,),
         normalizations=("pretrained",),
         simulated=found.simulated,
+        proof=_proof(found, built.encoder, start, sha256, f"{store.url}/{key}"),
     )
-    return FineTunedModel(found.build().encoder.to(device), info, device)
+    return FineTunedModel(built.encoder.to(device), info, device)
 
 
-def _read(store: Store, key: str) -> Checkpoint:
-    """A checkpoint of a store, whether the store is a folder or a bucket."""
+def _proof(
+    found: Checkpoint, encoder: torch.nn.Module, start: str, sha256: str, where: str
+) -> WeightsProof:
+    """That the encoder's tensors are the checkpoint's."""
+    state = found.content["state_dict"]
+    loaded = load_encoder(encoder, state, prefix="encoder.", where=where)
+    return replace(make_proof(encoder, start, {}, sha256, loaded), model_id=found.model_id)
+
+
+def _read(store: Store, key: str) -> tuple[Checkpoint, str]:
+    """A checkpoint of a store, a folder or a bucket, and its file's sha256."""
     if store.is_local:
-        return read_checkpoint(store.local_path(key))
+        path = store.local_path(key)
+        return read_checkpoint(path), sha256_file(path)
     if not store.exists(key):
         raise WeightsError(
             "No checkpoint", where=f"{store.url}/{key}", fix="Train the experiment first"
@@ -157,4 +148,4 @@ def _read(store: Store, key: str) -> Checkpoint:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "checkpoint.ckpt"
         copy.write_bytes(store.read_bytes(key))
-        return read_checkpoint(copy)
+        return read_checkpoint(copy), sha256_file(copy)

@@ -23,28 +23,22 @@ from rslearn.models.galileo.single_file_galileo import (
     Encoder,
 )
 
-from geofm_assets.core.errors import ModelInputError
-from geofm_assets.evaluation.backbones.base import ModelInfo, Normalization, Tokens
+from geofm_assets.evaluation.backbones.base import ModelInfo, Tokens
+from geofm_assets.evaluation.backbones.frozen import Batch, FrozenModel
 from geofm_assets.evaluation.backbones.galileo_weights import load_galileo
 from geofm_assets.evaluation.backbones.inputs import (
-    Cube,
     device_of,
     matched_bands,
     on_timeline,
     patches_with_data,
-    read_cubes,
-    require_runnable,
-    timeline,
 )
 from geofm_assets.evaluation.backbones.names import FLEXIBLE, normalizations
 from geofm_assets.evaluation.backbones.normalize import (
     RULES,
     Factors,
-    dataset_factors,
+    factors_by_modality,
     std_factors,
 )
-from geofm_assets.evaluation.registry.entry import ModalityEntry
-from geofm_assets.evaluation.samples.types import EvalSample
 from geofm_assets.models.config import EncoderSpec
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.models.proof import model_id
@@ -69,8 +63,11 @@ def _columns(modality: str) -> list[int]:
     return [SPACE_TIME_BANDS.index(name) for name in names if name is not None]
 
 
-class GalileoModel:
+class GalileoModel(FrozenModel):
     """A frozen Galileo encoder.
+
+    Tokens are (B, h, w, N, D): by moment, then band group. A sample with more moments than Galileo
+    has positions is a ModelInputError.
 
     Args:
         encoder: rslearn's.
@@ -78,44 +75,25 @@ class GalileoModel:
     """
 
     def __init__(self, encoder: Encoder, info: ModelInfo) -> None:
-        self.encoder, self._info = encoder.eval(), info
+        super().__init__(info)
+        self.encoder = encoder.eval()
         self.longest = int(encoder.max_sequence_length)
 
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it."""
-        return self._info
-
-    @torch.no_grad()
-    def embed(
-        self,
-        samples: Sequence[EvalSample],
-        normalization: Normalization,
-        modalities: Mapping[str, ModalityEntry],
-        patch_size: int,
-    ) -> Tokens:
-        """Tokens (B, h, w, N, D): by moment, then band group.
-
-        Raises:
-            ModelInputError: see `require_runnable`; or more moments than Galileo has positions.
-        """
-        size = require_runnable(self._info, samples, normalization, modalities, patch_size)
-        factors = _factors(normalization, modalities)
-        groups = [(m, g) for m in BANDS if m in modalities for g in _GROUPS[m]]
+    def _tokens(self, batch: Batch) -> Tokens:
+        factors = factors_by_modality(
+            "galileo", batch.normalization, batch.bands, batch.modalities, _own_factors
+        )
+        groups = [(m, g) for m in batch.bands for g in _GROUPS[m]]
         chosen = [_ALL_GROUPS.index(group) for _, group in groups]
-        prepared = [
-            self._prepare(sample.sample_id, read_cubes(sample, BANDS, modalities), factors)
-            for sample in samples
-        ]
+        prepared = [self._prepare(batch, index, factors) for index in range(len(batch.ids))]
         steps = max((len(months) for _, _, months in prepared), default=0) or 1
-        side = size // patch_size
-        shape = (len(samples), side, side, steps, len(groups))
-        values = torch.zeros((*shape, self._info.embedding_size))
-        valid = torch.zeros(shape, dtype=torch.bool)
+        flat_values, flat_valid = batch.nothing(steps * len(groups), self._info.embedding_size)
+        values = flat_values.unflatten(3, (steps, len(groups)))
+        valid = flat_valid.unflatten(3, (steps, len(groups)))
         kinds: dict[tuple[int, bool], list[int]] = {}
         masks: list[np.ndarray] = []
         for index, (_, seen, months) in enumerate(prepared):
-            mask = patches_with_data(seen, patch_size).transpose(2, 3, 0, 1)  # h w T G
+            mask = patches_with_data(seen, batch.patch_size).transpose(2, 3, 0, 1)  # h w T G
             masks.append(mask)
             if len(months):
                 kinds.setdefault((len(months), bool(mask[..., chosen].all())), []).append(index)
@@ -125,30 +103,25 @@ class GalileoModel:
                 np.stack([prepared[i][0] for i in members]),
                 mask,
                 np.stack([prepared[i][2] for i in members]),
-                patch_size,
+                batch.patch_size,
             )
             rows = torch.tensor(members)
             values[rows, :, :, :length] = found[..., chosen, :]
             valid[rows, :, :, :length] = torch.from_numpy(mask[..., chosen])
         values[~valid] = 0.0
         owner = [list(BANDS).index(m) for m, _ in groups] * steps
-        return Tokens(values.flatten(3, 4), valid.flatten(3, 4), tuple(owner))
+        return Tokens(flat_values, flat_valid, tuple(owner))
 
     def _prepare(
-        self, sample_id: str, cubes: Mapping[str, Cube], factors: Mapping[str, Factors]
+        self, batch: Batch, index: int, factors: Mapping[str, Factors]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pixels (H, W, T, 13), where groups hold data (T, G, H, W), months (T,)."""
+        cubes = batch.cubes[index]
         if not cubes:
             nothing = np.zeros((0, len(_ALL_GROUPS), 1, 1), dtype=bool)
             return np.zeros((1, 1, 0, 0)), nothing, np.zeros(0, dtype=np.int64)
-        line = timeline(cubes)
+        line = batch.timeline(index, self.longest, "Galileo")
         steps = len(line.moments)
-        if steps > self.longest:
-            raise ModelInputError(
-                f"Galileo knows at most {self.longest} moments, the sample has {steps}",
-                where=f"sample {sample_id}",
-                fix="Choose another model, or a dataset of fewer images",
-            )
         height, width = next(iter(cubes.values())).values.shape[-2:]
         values = np.zeros((steps, len(SPACE_TIME_BANDS), height, width), dtype=np.float32)
         seen = np.zeros((steps, len(_ALL_GROUPS), height, width), dtype=bool)
@@ -196,24 +169,14 @@ class GalileoModel:
         return tokens.float().cpu()
 
 
-def _factors(
-    normalization: Normalization, modalities: Mapping[str, ModalityEntry]
-) -> dict[str, Factors]:
-    """Normalisation by modality, from Galileo's or the dataset's statistics."""
-    factors: dict[str, Factors] = {}
-    for name, bands in BANDS.items():
-        if name not in modalities:
-            continue
-        if normalization == "dataset":
-            factors[name] = dataset_factors("galileo", modalities[name], bands, name)
-            continue
-        columns = _columns(name)
-        factors[name] = std_factors(
-            RULES["galileo"]["pretrained"],
-            [_STATISTICS["mean"][c] for c in columns],
-            [_STATISTICS["std"][c] for c in columns],
-        )
-    return factors
+def _own_factors(modality: str, bands: Sequence[str]) -> Factors:
+    """Galileo's own statistics."""
+    columns = _columns(modality)
+    return std_factors(
+        RULES["galileo"]["pretrained"],
+        [_STATISTICS["mean"][c] for c in columns],
+        [_STATISTICS["std"][c] for c in columns],
+    )
 
 
 def build_galileo(
@@ -235,5 +198,6 @@ def build_galileo(
         bands=BANDS,
         patch_sizes=FLEXIBLE,
         normalizations=normalizations(spec.name),
+        proof=proof,
     )
     return GalileoModel(encoder.to(device), info)

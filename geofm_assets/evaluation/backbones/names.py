@@ -6,9 +6,10 @@ Apart from their code, so that a list of models or a typing error costs no impor
 import difflib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from geofm_assets.core.errors import ConfigError
+from geofm_assets.core.errors import ConfigError, WeightsError
 from geofm_assets.models.names import OLMOEARTH_WIDTHS, PRESTO
 
 RAW_PIXELS = "raw_pixels"
@@ -80,7 +81,8 @@ class ModelChoice:
         name: of the model, without weights.
         text: all that was asked for; what the scores call the model.
         source: `random`, `path` or `hub`; None for models that have no choice of weights.
-        location: folder, or `owner/repo[@revision]`; None for the published repository.
+        location: folder (of Presto also a file), or `owner/repo[@revision]`; None for the
+            published repository.
         seed: of a random start.
     """
 
@@ -183,6 +185,28 @@ def parse_model(text: str, *, weights: str | None = None, seed: int = 0) -> Mode
             )
         return ModelChoice(name, text if seed == 0 else f"{name}@seed:{seed}", "random", seed=seed)
     return _with_weights(name, text, said, where)
+
+
+def require_folder(choice: ModelChoice) -> None:
+    """Refuse weights that are named by a path where there are none.
+
+    Raises:
+        WeightsError: no such folder, or a file where a folder is needed.
+    """
+    where = f"model {choice.text}"
+    path = Path(choice.location or "").expanduser()
+    if choice.source != "path" or path.is_dir():
+        return
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no folder {choice.location}", where=where, fix="Give the weights' folder"
+        )
+    if choice.name != PRESTO:
+        raise WeightsError(
+            f"{choice.location} is a file, and {choice.name} needs a folder",
+            where=where,
+            fix="Give the folder that holds its files",
+        )
 
 
 def _without_weights(name: str, text: str, said: str, where: str) -> ModelChoice:

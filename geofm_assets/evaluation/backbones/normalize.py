@@ -5,7 +5,7 @@ family by family, with one difference: CROMA and AnySat run with the dataset's s
 there, their "pretrained" runs got OlmoEarth's by accident.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,6 +164,30 @@ def dataset_factors(family: str, entry: ModalityEntry, bands: Sequence[str], whe
         span.astype(np.float32),
         np.where(np.isnan(neutral), _NEUTRAL[rule.scale], neutral).astype(np.float32),
     )
+
+
+def factors_by_modality(
+    family: str,
+    normalization: Normalization,
+    bands: Mapping[str, Sequence[str]],
+    modalities: Mapping[str, ModalityEntry],
+    own: Callable[[str, Sequence[str]], Factors],
+) -> dict[str, Factors]:
+    """Factors of every modality a model reads.
+
+    Args:
+        family: key of RULES.
+        normalization: `dataset`, or `pretrained` for the model's own.
+        bands: by modality, the model's, in its order.
+        modalities: of the dataset.
+        own: the model's own factors of a modality and its bands.
+
+    Raises:
+        ModelInputError: no band of a modality has statistics.
+    """
+    if normalization == "pretrained":
+        return {name: own(name, of) for name, of in bands.items()}
+    return {name: dataset_factors(family, modalities[name], of, name) for name, of in bands.items()}
 
 
 def olmoearth_statistics(modality: str, bands: Sequence[str]) -> tuple[list[float], list[float]]:

@@ -8,7 +8,7 @@ way the model's version was trained for.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -22,33 +22,30 @@ from olmoearth_pretrain_minimal.olmoearth_pretrain_v1.utils.datatypes import (
 )
 
 from geofm_assets.core.errors import WeightsError
-from geofm_assets.evaluation.backbones.base import ModelInfo, Normalization, Tokens
+from geofm_assets.evaluation.backbones.base import ModelInfo, Tokens
+from geofm_assets.evaluation.backbones.frozen import Batch, FrozenModel
 from geofm_assets.evaluation.backbones.inputs import (
     Cube,
     device_of,
     on_timeline,
     patches_with_data,
-    read_cubes,
-    require_runnable,
     timeline,
 )
 from geofm_assets.evaluation.backbones.names import FLEXIBLE, normalizations
 from geofm_assets.evaluation.backbones.normalize import (
     RULES,
     Factors,
-    dataset_factors,
+    factors_by_modality,
     olmoearth_statistics,
     std_factors,
 )
-from geofm_assets.evaluation.registry.entry import ModalityEntry
-from geofm_assets.evaluation.samples.types import EvalSample
 from geofm_assets.models.architecture import ENCODER_MODALITIES, architecture
 from geofm_assets.models.config import EncoderSpec
 from geofm_assets.models.encoders import build_encoder
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.models.proof import model_id
 
-READER = 1
+READER = 2
 """Version of how samples become inputs and outputs become tokens; part of the model's id."""
 BANDS: dict[str, tuple[str, ...]] = {
     name: tuple(b for s in Modality.get(name).band_sets for b in s.bands)
@@ -81,8 +78,11 @@ class _Prepared:
         return len(self.days), tuple(self.values), complete
 
 
-class OlmoEarthModel:
+class OlmoEarthModel(FrozenModel):
     """A frozen OlmoEarth encoder.
+
+    Tokens are (B, h, w, N, D): by modality, then moment, then band set. v1.3 yields one token a
+    place, its location token.
 
     Args:
         encoder: of olmoearth_pretrain_minimal, its attention mask kept in evaluation.
@@ -92,40 +92,21 @@ class OlmoEarthModel:
     """
 
     def __init__(self, encoder: Any, info: ModelInfo, *, copy_bands: bool, locations: bool) -> None:
+        super().__init__(info)
         self.encoder = encoder.eval()
         self.copy_bands, self.locations = copy_bands, locations
-        self._info = info
         tokenization = self.encoder.patch_embeddings.tokenization_config
         self.band_sets: dict[str, list[list[int]]] = {
             name: tokenization.get_bandset_indices(name) for name in info.bands
         }
 
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it."""
-        return self._info
-
-    @torch.no_grad()
-    def embed(
-        self,
-        samples: Sequence[EvalSample],
-        normalization: Normalization,
-        modalities: Mapping[str, ModalityEntry],
-        patch_size: int,
-    ) -> Tokens:
-        """Tokens (B, h, w, N, D): by modality, then moment, then band set.
-
-        v1.3 yields one token a place, its location token.
-
-        Raises:
-            ModelInputError: see `require_runnable`.
-        """
-        size = require_runnable(self._info, samples, normalization, modalities, patch_size)
-        factors = self._factors(normalization, modalities)
-        prepared = [
-            self._prepare(read_cubes(sample, self._info.bands, modalities), factors, patch_size)
-            for sample in samples
-        ]
+    def _tokens(self, batch: Batch) -> Tokens:
+        factors = factors_by_modality(
+            "olmoearth", batch.normalization, batch.bands, batch.modalities, _own_factors
+        )
+        if self.copy_bands:
+            factors = {name: _borrowed(name, found) for name, found in factors.items()}
+        prepared = [self._prepare(cubes, factors, batch.patch_size) for cubes in batch.cubes]
         steps = max((len(p.days) for p in prepared), default=0)
         names = [n for n in self._info.bands if any(n in p.values for p in prepared)]
         starts: dict[str, int] = {}
@@ -135,16 +116,14 @@ class OlmoEarthModel:
             owner += [list(self._info.bands).index(name)] * (steps * len(self.band_sets[name]))
         if self.locations or not owner:
             owner = [0]
-        side, width = size // patch_size, self._info.embedding_size
-        shape = (len(samples), side, side, len(owner))
-        values, valid = torch.zeros((*shape, width)), torch.zeros(shape, dtype=torch.bool)
+        values, valid = batch.nothing(len(owner), self._info.embedding_size)
         kinds: dict[tuple[Any, ...], list[int]] = {}
         for index, one in enumerate(prepared):
             if one.values:
                 kinds.setdefault(one.kind, []).append(index)
         for members in kinds.values():
             group = [prepared[i] for i in members]
-            output = self._encode(group, patch_size)
+            output = self._encode(group, batch.patch_size)
             rows = torch.tensor(members)
             if self.locations:
                 values[rows, :, :, 0] = output["location_tokens"].float().cpu()
@@ -159,21 +138,6 @@ class OlmoEarthModel:
         values[~valid] = 0.0
         return Tokens(values, valid, tuple(owner))
 
-    def _factors(
-        self, normalization: Normalization, modalities: Mapping[str, ModalityEntry]
-    ) -> dict[str, Factors]:
-        """Normalisation by modality."""
-        factors: dict[str, Factors] = {}
-        for name, bands in self._info.bands.items():
-            if name not in modalities:
-                continue
-            if normalization == "dataset":
-                factors[name] = dataset_factors("olmoearth", modalities[name], bands, name)
-            else:
-                rule = RULES["olmoearth"]["pretrained"]
-                factors[name] = std_factors(rule, *olmoearth_statistics(name, bands))
-        return factors
-
     def _prepare(
         self, cubes: Mapping[str, Cube], factors: Mapping[str, Factors], patch_size: int
     ) -> _Prepared:
@@ -185,7 +149,7 @@ class OlmoEarthModel:
             raw = on_timeline(cube.values, line.rows[name], len(line.moments))
             seen = ~np.isnan(raw)  # T C H W
             if self.copy_bands:
-                raw = self._copied(name, raw)
+                raw = np.moveaxis(_copied(name, np.moveaxis(raw, 1, -1)), -1, 1)
             normalised = factors[name].apply(raw)
             if not self.copy_bands:
                 normalised[~seen & seen.any(axis=1, keepdims=True)] = _DROPPED
@@ -195,15 +159,6 @@ class OlmoEarthModel:
             valid[name] = found.transpose(2, 3, 1, 0)
         days = [(m.day, m.month - 1, m.year) for m in line.moments]
         return _Prepared(values, valid, np.array(days, dtype=np.int32).reshape(-1, 3))
-
-    @staticmethod
-    def _copied(name: str, raw: np.ndarray) -> np.ndarray:
-        """Lacking bands taken from the band nearest in wavelength, (T, C, H, W)."""
-        last = np.moveaxis(raw, 1, -1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # `require_runnable` has said so
-            filled, _ = copy_nearest_bands(name, last, np.isnan(last))
-        return np.moveaxis(filled, -1, 1)
 
     def _encode(self, group: Sequence[_Prepared], patch_size: int) -> dict[str, Any]:
         """The encoder's output for samples of one kind."""
@@ -224,6 +179,31 @@ class OlmoEarthModel:
             MaskedOlmoEarthSample(**inputs), patch_size=patch_size, fast_pass=complete
         )
         return output
+
+
+def _own_factors(modality: str, bands: Sequence[str]) -> Factors:
+    """Statistics of OlmoEarth's pretraining data."""
+    rule = RULES["olmoearth"]["pretrained"]
+    return std_factors(rule, *olmoearth_statistics(modality, bands))
+
+
+def _copied(name: str, values: np.ndarray) -> np.ndarray:
+    """Lacking bands (NaN) taken from the band nearest in wavelength, (..., C)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # `require_runnable` has said so
+        filled: np.ndarray = copy_nearest_bands(name, values, np.isnan(values))[0]
+    return filled
+
+
+def _borrowed(name: str, factors: Factors) -> Factors:
+    """Factors in which a band without statistics has those of the band it is copied from."""
+    lacking = np.isnan(factors.low)
+    if not lacking.any():
+        return factors
+    own = np.arange(len(lacking), dtype=np.float32)
+    copied = _copied(name, np.where(lacking, np.nan, own)[None])[0]
+    source = np.where(np.isnan(copied), own, copied).astype(np.int64)
+    return replace(factors, low=factors.low[source], span=factors.span[source])
 
 
 def _any(valid: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -273,6 +253,7 @@ def build_olmoearth(
         bands=bands,
         patch_sizes=FLEXIBLE,
         normalizations=normalizations(spec.name),
+        proof=built.proof,
     )
     return OlmoEarthModel(
         encoder.to(device), info, copy_bands=arch.version == "v1", locations=locations

@@ -15,25 +15,16 @@ from rslearn.models.presto.single_file_presto import (
     PRESTO_S2_BANDS,
 )
 
-from geofm_assets.core.errors import ModelInputError
-from geofm_assets.evaluation.backbones.base import ModelInfo, Normalization, Tokens
-from geofm_assets.evaluation.backbones.inputs import (
-    Cube,
-    device_of,
-    on_timeline,
-    read_cubes,
-    require_runnable,
-    timeline,
-)
+from geofm_assets.evaluation.backbones.base import ModelInfo, Tokens
+from geofm_assets.evaluation.backbones.frozen import Batch, FrozenModel
+from geofm_assets.evaluation.backbones.inputs import device_of, on_timeline
 from geofm_assets.evaluation.backbones.names import PIXEL, normalizations
 from geofm_assets.evaluation.backbones.normalize import (
     RULES,
     Factors,
-    dataset_factors,
+    factors_by_modality,
     own_factors,
 )
-from geofm_assets.evaluation.registry.entry import ModalityEntry
-from geofm_assets.evaluation.samples.types import EvalSample
 from geofm_assets.models import presto
 from geofm_assets.models.config import EncoderSpec
 from geofm_assets.models.hub import ModelHub
@@ -51,8 +42,11 @@ _CHUNK = {"cpu": 256}
 _CHUNK_ELSEWHERE = 8192
 
 
-class PrestoModel:
+class PrestoModel(FrozenModel):
     """A frozen Presto.
+
+    Tokens are (B, H, W, 1, 128): one a pixel, Presto's own mean over its band groups and months.
+    A sample with more moments than Presto has positions is a ModelInputError.
 
     Args:
         encoder: of rslearn's single-file Presto.
@@ -60,58 +54,35 @@ class PrestoModel:
     """
 
     def __init__(self, encoder: Any, info: ModelInfo) -> None:
-        self.encoder, self._info = encoder.eval(), info
+        super().__init__(info)
+        self.encoder = encoder.eval()
         self.longest = int(encoder.pos_embed.shape[1])
 
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it."""
-        return self._info
-
-    @torch.no_grad()
-    def embed(
-        self,
-        samples: Sequence[EvalSample],
-        normalization: Normalization,
-        modalities: Mapping[str, ModalityEntry],
-        patch_size: int,
-    ) -> Tokens:
-        """Tokens (B, H, W, 1, 128): one a pixel, Presto's own mean over its band groups and months.
-
-        Raises:
-            ModelInputError: see `require_runnable`; or more moments than Presto has positions.
-        """
-        size = require_runnable(self._info, samples, normalization, modalities, patch_size)
-        factors = _factors(normalization, modalities)
-        values = torch.zeros((len(samples), size, size, 1, self._info.embedding_size))
-        valid = torch.zeros(values.shape[:-1], dtype=torch.bool)
+    def _tokens(self, batch: Batch) -> Tokens:
+        factors = factors_by_modality(
+            "presto", batch.normalization, batch.bands, batch.modalities, _own_factors
+        )
+        values, valid = batch.nothing(1, self._info.embedding_size)
         pixels: dict[tuple[int, int], list[_Pixels]] = {}
-        for index, sample in enumerate(samples):
-            cubes = read_cubes(sample, BANDS, modalities)
-            if not cubes:
-                continue
-            for key, part in self._pixels(index, sample.sample_id, cubes, factors):
+        for index, cubes in enumerate(batch.cubes):
+            for key, part in self._pixels(batch, index, factors) if cubes else ():
                 pixels.setdefault(key, []).append(part)
+        places = (len(batch.ids), batch.size**2)
         for parts in pixels.values():
             owner, place, x, mask, months = (np.concatenate(p) for p in zip(*parts, strict=True))
             found = self._run(x, mask, months)
             at = (torch.from_numpy(owner), torch.from_numpy(place))
-            values.view(len(samples), size * size, -1)[at] = found
-            valid.view(len(samples), size * size)[at] = True
+            values.view(*places, -1)[at] = found
+            valid.view(places)[at] = True
         return Tokens(values, valid, (0,))
 
     def _pixels(
-        self, index: int, sample_id: str, cubes: Mapping[str, Cube], factors: Mapping[str, Factors]
+        self, batch: Batch, index: int, factors: Mapping[str, Factors]
     ) -> list[tuple[tuple[int, int], "_Pixels"]]:
         """A sample's pixels by (moments, masked tokens), which Presto wants equal in a pass."""
-        line = timeline(cubes)
+        cubes = batch.cubes[index]
+        line = batch.timeline(index, self.longest, "Presto")
         steps = len(line.moments)
-        if steps > self.longest:
-            raise ModelInputError(
-                f"Presto knows at most {self.longest} moments, the sample has {steps}",
-                where=f"sample {sample_id}",
-                fix="Choose another model, or a dataset of fewer images",
-            )
         height, width = next(iter(cubes.values())).values.shape[-2:]
         values = np.zeros((steps, len(CHANNELS), height, width), dtype=np.float32)
         mask = np.ones(values.shape, dtype=bool)
@@ -164,27 +135,17 @@ class PrestoModel:
 _Pixels = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _factors(
-    normalization: Normalization, modalities: Mapping[str, ModalityEntry]
-) -> dict[str, Factors]:
-    """Normalisation by modality: Presto's own shift and divisor, or standardised."""
-    factors: dict[str, Factors] = {}
-    for name, bands in BANDS.items():
-        if name not in modalities:
-            continue
-        if normalization == "dataset":
-            factors[name] = dataset_factors("presto", modalities[name], bands, name)
-            continue
-        columns = [CHANNELS.index(band) for band in bands]
-        add, div = PRESTO_ADD_BY[columns], PRESTO_DIV_BY[columns]
-        factors[name] = own_factors(RULES["presto"]["pretrained"], (-add).tolist(), div.tolist())
-    return factors
+def _own_factors(modality: str, bands: Sequence[str]) -> Factors:
+    """Presto's own shift and divisor."""
+    columns = [CHANNELS.index(band) for band in bands]
+    add, div = PRESTO_ADD_BY[columns], PRESTO_DIV_BY[columns]
+    return own_factors(RULES["presto"]["pretrained"], (-add).tolist(), div.tolist())
 
 
 def build_presto(
     spec: EncoderSpec, text: str, *, hub: ModelHub | None, device: torch.device
 ) -> PrestoModel:
-    """Presto from a seed, a folder with default_model.pt, or a hub.
+    """Presto from a seed, a folder with default_model.pt, a file of any name, or a hub.
 
     Raises:
         WeightsError: weights that do not fit.
@@ -200,5 +161,6 @@ def build_presto(
         bands=BANDS,
         patch_sizes=PIXEL,
         normalizations=normalizations(spec.name),
+        proof=proof,
     )
     return PrestoModel(module.model.to(device), info)

@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -14,23 +14,18 @@ from rslearn.train.model_context import ModelContext, RasterImage
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from geofm_assets.core.errors import WeightsError
-from geofm_assets.evaluation.backbones.base import ModelInfo, Normalization, Tokens
-from geofm_assets.evaluation.backbones.inputs import (
-    Cube,
-    patches_with_data,
-    read_cube,
-    require_runnable,
-)
+from geofm_assets.evaluation.backbones.base import ModelInfo, Tokens
+from geofm_assets.evaluation.backbones.frozen import Batch, FrozenModel
+from geofm_assets.evaluation.backbones.inputs import Cube, patches_with_data
 from geofm_assets.evaluation.backbones.names import WRAPPED_PATCHES, ModelChoice, normalizations
 from geofm_assets.evaluation.backbones.normalize import Factors, dataset_factors
+from geofm_assets.evaluation.backbones.watched_weights import watching_loads
 from geofm_assets.evaluation.backbones.wrapped_builders import (
     BUILDERS,
     PACKAGES,
     Reading,
     Wrapped,
 )
-from geofm_assets.evaluation.registry.entry import ModalityEntry
-from geofm_assets.evaluation.samples.types import EvalSample
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.models.proof import model_id
 
@@ -38,11 +33,12 @@ READER = 1
 _CHUNK = 16  # images in one pass
 
 
-class WrappedModel:
+class WrappedModel(FrozenModel):
     """A frozen model of rslearn's.
 
     Its wrapper resizes images to what the model was trained on; the map that comes out is brought
-    to one token a patch, by averaging where it is finer and bilinearly where it is coarser.
+    to one token a patch, by averaging where it is finer and bilinearly where it is coarser. Tokens
+    are (B, h, w, T, D), one an image; T is 1 for a model of time series.
 
     Args:
         module: takes a `ModelContext`, returns `FeatureMaps`.
@@ -54,60 +50,43 @@ class WrappedModel:
     def __init__(
         self, module: torch.nn.Module, reading: Reading, info: ModelInfo, device: torch.device
     ) -> None:
+        super().__init__(info)
         self.module: Any = module.eval().to(device)
-        self.reading, self._info, self.device = reading, info, device
+        self.reading, self.device = reading, device
 
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it."""
-        return self._info
-
-    @torch.no_grad()
-    def embed(
-        self,
-        samples: Sequence[EvalSample],
-        normalization: Normalization,
-        modalities: Mapping[str, ModalityEntry],
-        patch_size: int,
-    ) -> Tokens:
-        """Tokens (B, h, w, T, D), one an image; T is 1 for a model of time series.
-
-        Raises:
-            ModelInputError: see `require_runnable`.
-        """
-        size = require_runnable(self._info, samples, normalization, modalities, patch_size)
-        reading, side = self.reading, size // patch_size
-        factors = self._factors(normalization, modalities[reading.modality])
+    def _tokens(self, batch: Batch) -> Tokens:
+        reading = self.reading
+        factors = self._factors(batch)
         if reading.series:  # AnySat cuts its own patches, in metres
-            self.module.patch_size_meters = 10 * patch_size
-        cubes = [read_cube(sample, reading.modality, reading.bands) for sample in samples]
+            self.module.patch_size_meters = 10 * batch.patch_size
         passes = [
             (index, slot, part)
-            for index, cube in enumerate(cubes)
-            if cube is not None
+            for index, cubes in enumerate(batch.cubes)
+            for cube in cubes.values()
             for slot, part in enumerate(_parts(cube, reading.series))
         ]
         steps = max((slot + 1 for _, slot, _ in passes), default=1)
-        values = torch.zeros((len(samples), side, side, steps, self._info.embedding_size))
-        valid = torch.zeros(values.shape[:-1], dtype=torch.bool)
+        values, valid = batch.nothing(steps, self._info.embedding_size)
         chunk = 1 if reading.series else _CHUNK
         for begin in range(0, len(passes), chunk):
             together = passes[begin : begin + chunk]
             maps = self._run([part for _, _, part in together], factors)
-            maps = _resampled(maps, side).permute(0, 2, 3, 1)
+            maps = _resampled(maps, batch.side).permute(0, 2, 3, 1)
             for (index, slot, part), found in zip(together, maps, strict=True):
                 seen = ~np.isnan(part.values).all(axis=(0, 1))
-                valid[index, :, :, slot] = torch.from_numpy(patches_with_data(seen, patch_size))
+                held = patches_with_data(seen, batch.patch_size)
+                valid[index, :, :, slot] = torch.from_numpy(held)
                 values[index, :, :, slot] = found
         values[~valid] = 0.0
         return Tokens(values, valid, (0,) * steps)
 
-    def _factors(self, normalization: Normalization, entry: ModalityEntry) -> Factors:
+    def _factors(self, batch: Batch) -> Factors:
         """The model's own normalisation, or the family's by the dataset."""
         reading = self.reading
-        if normalization == "pretrained":
+        if batch.normalization == "pretrained":
             assert reading.pretrained is not None  # `info.normalizations` offers it only then
             return reading.pretrained
+        entry = batch.modalities[reading.modality]
         return dataset_factors(reading.family, entry, reading.bands, reading.modality)
 
     def _run(self, parts: Sequence[Cube], factors: Factors) -> torch.Tensor:
@@ -164,7 +143,8 @@ def build_wrapped(
             fix=f"pip install {package.replace('_', '-')}",
         )
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # some announce what they build
+        # some announce what they build
+        with contextlib.redirect_stdout(io.StringIO()), watching_loads() as given:
             built: Wrapped = BUILDERS[family](choice, hub)
     except ImportError as error:
         raise WeightsError(
@@ -186,13 +166,15 @@ def build_wrapped(
         "reader": READER,
         "bands": list(reading.bands),
     }
+    identity = model_id(built.module.state_dict(), config)
     info = ModelInfo(
         name=choice.text,
-        model_id=model_id(built.module.state_dict(), config),
+        model_id=identity,
         start=built.start,
         embedding_size=reading.width,
         bands={reading.modality: reading.bands},
         patch_sizes=WRAPPED_PATCHES,
         normalizations=normalizations(choice.name),
+        proof=given.proof(built.module, built.start, identity, built.weights),
     )
     return WrappedModel(built.module, reading, info, device)

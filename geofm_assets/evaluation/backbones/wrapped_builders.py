@@ -59,11 +59,13 @@ class Wrapped:
         module: takes a `ModelContext`, returns `FeatureMaps`.
         reading: what it reads.
         start: what its weights are, in words.
+        weights: their file; None where a package or torch hub keeps it.
     """
 
     module: torch.nn.Module
     reading: Reading
     start: str
+    weights: Path | None = None
 
 
 def _files(
@@ -139,7 +141,7 @@ def _croma(choice: ModelChoice, hub: ModelHub | None) -> Wrapped:
     )
     width = {"base": 768, "large": 1024}[size.value]
     key, modality, bands = ("sentinel1", S1, ("vv", "vh")) if radar else ("sentinel2", S2, _TWELVE)
-    return Wrapped(module, Reading("croma", key, modality, bands, width), start)
+    return Wrapped(module, Reading("croma", key, modality, bands, width), start, folder / file)
 
 
 def _panopticon(choice: ModelChoice, hub: ModelHub | None) -> Wrapped:
@@ -172,7 +174,8 @@ def _dinov3(choice: ModelChoice, hub: ModelHub | None) -> Wrapped:
         for t in (normal.mean, normal.std)
     )
     width = 768 if "vitb" in choice.name else 1024
-    return Wrapped(module, Reading("dinov3", "image", S2, _RGB, width, mean=mean, std=std), start)
+    reading = Reading("dinov3", "image", S2, _RGB, width, mean=mean, std=std)
+    return Wrapped(module, reading, start, folder / DINOV3_PTHS[size])
 
 
 def _prithvi(choice: ModelChoice, hub: ModelHub | None) -> Wrapped:
@@ -193,7 +196,8 @@ def _prithvi(choice: ModelChoice, hub: ModelHub | None) -> Wrapped:
         int(config["embed_dim"]),
         std_factors(rule, config["mean"], config["std"]),
     )
-    return Wrapped(PrithviV2(cache_dir=folder, size=size), reading, start)
+    module = PrithviV2(cache_dir=folder, size=size)
+    return Wrapped(module, reading, start, folder / known["weights"])
 
 
 def _terramind(choice: ModelChoice, hub: ModelHub | None) -> Wrapped:
@@ -234,7 +238,8 @@ def _clay(choice: ModelChoice, hub: ModelHub | None) -> Wrapped:
     factors = std_factors(RULES["clay"]["pretrained"], means, stds)
     bands = tuple(names[band] for band in order)
     module = Clay(ClaySize.LARGE, modality, checkpoint_path=str(folder / file), do_resizing=True)
-    return Wrapped(module, Reading("clay", modality, S2, bands, 1024, factors), start)
+    reading = Reading("clay", modality, S2, bands, 1024, factors)
+    return Wrapped(module, reading, start, folder / file)
 
 
 def _anysat(choice: ModelChoice, hub: ModelHub | None) -> Wrapped:

@@ -20,6 +20,7 @@ from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.backbones.base import EvalModel, ModelInfo, Normalization
 from geofm_assets.evaluation.embeddings import int8
+from geofm_assets.evaluation.embeddings.claim import alone
 from geofm_assets.evaluation.embeddings.cost import write_cost
 from geofm_assets.evaluation.embeddings.pooling import POOLINGS, pool
 from geofm_assets.evaluation.embeddings.shards import Shards
@@ -89,7 +90,8 @@ def encode(
 ) -> Encoded:
     """Embeddings of every sample, from the store or through the encoder.
 
-    A run that was killed goes on with the samples that are not encoded yet.
+    A run that was killed goes on with the samples that are not encoded yet. One process encodes
+    at a time: another that needs the same waits, and finds it made.
 
     Args:
         model: the encoder.
@@ -106,27 +108,39 @@ def encode(
     Raises:
         ModelInputError: the model cannot run so, or says something that is not a number.
         DatasetError: the store's embeddings are damaged or cannot be written.
+        RegistryError: the store is a bucket and another process encodes the same.
     """
     info = model.info
     require_suitable(info, entry, normalization, patch_size)
     encoding = EncodingKey(info.model_id, entry.dataset_id, normalization, patch_size)
-    if store.exists(encoding.key()) and not force:
-        found = open_embeddings(store, encoding.key())
-        if found.meta["code_version"] == ENCODE_VERSION:
-            return Encoded(found, 0, 0.0)
-    shards = Shards(store, f"{encoding.stem}-v{ENCODE_VERSION}.tmp")
-    if force:
-        shards.remove()
-    began, before = time.perf_counter(), shards.rows
+    if not force and (found := _current(store, encoding)) is not None:
+        return Encoded(found, 0, 0.0)
     batch = batch_size or choose_batch_size(info, entry, patch_size)
-    _fill(shards, model, samples, entry, encoding, batch, report)
-    seconds = time.perf_counter() - began
-    encoded = len(samples) - before
-    _gather(store, shards, info, samples, entry, encoding)
-    if encoded:
-        write_cost(store, encoding, entry, encoded, seconds)
-    shards.remove()
+    folder = f"{encoding.stem}-v{ENCODE_VERSION}.tmp"
+    with alone(store, encoding, folder, len(samples), report):
+        # whoever had the claim before may have made it
+        if not force and (found := _current(store, encoding)) is not None:
+            return Encoded(found, 0, 0.0)
+        shards = Shards(store, folder)
+        if force:
+            shards.remove()
+        began, before = time.perf_counter(), shards.rows
+        _fill(shards, model, samples, entry, encoding, batch, report)
+        seconds = time.perf_counter() - began
+        encoded = len(samples) - before
+        _gather(store, shards, info, samples, entry, encoding)
+        if encoded:
+            write_cost(store, encoding, entry, encoded, seconds)
+        shards.remove()
     return Encoded(open_embeddings(store, encoding.key()), encoded, seconds)
+
+
+def _current(store: Store, encoding: EncodingKey) -> EmbeddingSet | None:
+    """Embeddings this version of the code made; None if there are none."""
+    if not store.exists(encoding.key()):
+        return None
+    found = open_embeddings(store, encoding.key())
+    return found if found.meta["code_version"] == ENCODE_VERSION else None
 
 
 def describe(info: ModelInfo, embedding_size: int) -> dict[str, Any]:

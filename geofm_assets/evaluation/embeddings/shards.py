@@ -17,6 +17,16 @@ from geofm_assets.core.store import Store
 _NAME = re.compile(r"rows-(\d{9})-(\d{9})\.safetensors$")
 
 
+def rows_in(store: Store, folder: str) -> int:
+    """How many rows a folder of shards has got to, as far as its names say."""
+    base = store.path(folder)
+    try:
+        found = [_NAME.match(path.name) for path in base.iterdir()] if base.exists() else []
+    except FileNotFoundError:  # whoever fills it has just finished
+        return 0
+    return max((int(match[2]) for match in found if match), default=0)
+
+
 @dataclass
 class Shards:
     """Rows encoded so far, in order and without gaps.

@@ -15,6 +15,7 @@ from geofm_assets.evaluation.samples.split import (
     overlapping,
     split_samples,
 )
+from geofm_assets.evaluation.scores import class_slug
 
 _SIZES_SHOWN = 5
 
@@ -56,6 +57,39 @@ def look_at_duplicates(rows: Sequence[ScannedWindow], findings: Findings) -> Non
             findings.add_window("warning", "Windows are of one place and time", names)
 
 
+def look_at_class_names(classes: Sequence[str], findings: Findings) -> None:
+    """Classes whose names metrics of single classes (`f1_<class>`) could not be told apart by."""
+    fix = (
+        "Use letters a-z and digits that tell them apart: in the labels, or with --classes where "
+        "labels are class ids"
+    )
+    first: dict[str, str] = {}
+    for name in classes:
+        slug = class_slug(name)
+        if not slug:
+            what = f"Class {name!r} has no letter a-z or digit to name its metrics by"
+            findings.add("error", what, "classes", fix)
+        elif slug in first:
+            what = f"Metrics of classes {first[slug]!r} and {name!r} would both be named {slug}"
+            findings.add("error", what, "classes", fix)
+        first.setdefault(slug, name)
+
+
+def look_at_conflicts(conflicts: Mapping[str, int], findings: Findings) -> None:
+    """Pixels that polygons of different labels share."""
+    if not conflicts:
+        return
+    pixels, count = sum(conflicts.values()), len(conflicts)
+    first = min(conflicts)
+    findings.add(
+        "warning",
+        f"{pixels} pixels of {count} window{'s' * (count > 1)} lie in polygons of different "
+        "labels and have none",
+        f"window {first} ({conflicts[first]} pixels)",
+        "Cut the polygons so that they do not overlap, if these pixels should count",
+    )
+
+
 def divide(
     rows: Sequence[ScannedWindow],
     classes: Sequence[str],
@@ -83,6 +117,7 @@ def divide(
         fix = "Say another --split-rule, or add windows"
         findings.add("error", f"No window is in {' or '.join(empty)}", fix=fix)
     _look_at_classes(places, split, classes, findings)
+    _look_at_targets(rows, split, findings)
     _look_at_leakage(places, split, options, findings)
     return split
 
@@ -104,7 +139,20 @@ def _look_at_classes(
             findings.add("warning", f"Class {name!r} ({held}) is not in {' and '.join(missing)}")
     unseen = [name for name in classes if not counts[name]]
     if unseen:
-        findings.add("warning", f"No window shows class {', '.join(map(repr, unseen))}")
+        fix = "It cannot be learned or predicted; leave it out of the class names if it should not"
+        findings.add("warning", f"No window shows class {', '.join(map(repr, unseen))}", fix=fix)
+    train = {name for p in places if split.by_id[p.sample_id] == "train" for name in p.classes}
+    if len(train) == 1:
+        fix = "There is nothing to tell apart: look at --property-name, --classes or the labels"
+        findings.add("warning", f"Train has one class only, {train.pop()!r}", fix=fix)
+
+
+def _look_at_targets(rows: Sequence[ScannedWindow], split: Split, findings: Findings) -> None:
+    """Targets of a regression that never change in train."""
+    ranges = [r.target for r in rows if r.target and split.by_id[r.place.sample_id] == "train"]
+    if ranges and min(low for low, _ in ranges) == max(high for _, high in ranges):
+        fix = "There is nothing to learn: look at --property-name or --label-layer"
+        findings.add("error", "Every target of the train split is the same", fix=fix)
 
 
 def _look_at_leakage(

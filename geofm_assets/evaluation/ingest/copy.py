@@ -12,25 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow.compute as pc
 from fsspec import AbstractFileSystem
-from rslearn.dataset import Dataset
 from upath import UPath
 
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.core.hashing import json_digest
-from geofm_assets.core.parquet import read_parquet
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
+from geofm_assets.evaluation.ingest.from_chips import is_task_dataset, task_content
 from geofm_assets.evaluation.ingest.source import read_config, source_path
-from geofm_assets.imagery.export import export_dataset
 
 _CHUNK = 1 << 22
 _JOURNAL_EVERY = 500
 # rslearn's index goes stale; its tile store is where imagery came from, not what windows are.
 _LEFT_OUT = (".rslearn_dataset_index", "tiles")
 _MARKS = ("ETag", "etag", "md5Hash", "md5", "mtime", "ino", "LastModified", "last_modified")
-_PACKED_LAYOUT = "geofm_assets.imagery.rslearn_view.CellWindowsFactory"
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class CopyResult:
     """What a copy came to.
 
     Attributes:
-        folder: the copy, an rslearn dataset.
+        folder: the copy, an rslearn dataset; the source itself if it is a task's own.
         content: digest of every file's path and bytes.
         files: how many there are.
         copied: how many were written just now.
@@ -68,8 +64,7 @@ def copy_source(
 ) -> CopyResult:
     """Make the store's copy what the source is.
 
-    Killed and run again it goes on. A task's own dataset, whose windows lie in packed files, is
-    exported as plain rslearn files instead.
+    Killed and run again it goes on. A task's own dataset is not copied but read where it lies.
 
     Args:
         source: an rslearn dataset, a folder or any URL fsspec knows.
@@ -84,8 +79,11 @@ def copy_source(
     root = source_path(source)
     config = read_config(root)
     target = store.path(source_key(name))
-    if _is_packed(config):
-        return _export(root, store, name, report)
+    if is_task_dataset(config):
+        removed = _remove_others(target, set())  # earlier versions exported it
+        content, simulated = task_content(root)
+        return CopyResult(root, content, 0, 0, removed, simulated)
+    _require_apart(root, store)
     listed = _listed(root)
     journal = _read_journal(store, name)
     copied = 0
@@ -109,6 +107,29 @@ def copy_source(
     return CopyResult(target, content, len(entries), copied, removed)
 
 
+def source_state(source: str | Path | UPath, store: Store, name: str) -> tuple[str, bool]:
+    """What `copy_source` would come to, with nothing of the copy changed.
+
+    Files that did not change since they were copied, as far as the source says, are not read.
+
+    Returns:
+        `CopyResult.content` and `CopyResult.simulated`.
+
+    Raises:
+        DatasetError: the source is not there, or goes away meanwhile.
+    """
+    root = source_path(source)
+    if is_task_dataset(read_config(root)):
+        return task_content(root)
+    journal = _read_journal(store, name)
+    digests = {}
+    for path, info in _listed(root).items():
+        mark, held = _mark(info), journal.get(path)
+        same = held is not None and mark and held["mark"] == mark
+        digests[path] = held["sha256"] if held is not None and same else _sha256(root / path, root)
+    return json_digest(digests), False
+
+
 def _journal_key(name: str) -> str:
     return f"evaluation/datasets/{name}/source.json"
 
@@ -122,6 +143,21 @@ def _read_journal(store: Store, name: str) -> dict[str, dict[str, Any]]:
     except ValueError:  # a journal only saves work: without one every file is compared
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _require_apart(root: UPath, store: Store) -> None:
+    """Refuse a source that holds the store: each copy would hold the one before it.
+
+    Raises:
+        DatasetError: it does.
+    """
+    local = root.protocol in ("", "file", "local")
+    if local and store.is_local and Path(store.root.path).is_relative_to(Path(root.path)):
+        raise DatasetError(
+            "The store lies inside the source, so the copy would hold itself",
+            where=f"--source {root}, store {store.url}",
+            fix="Point --source at a folder beside the store, or use another --store",
+        )
 
 
 def _listed(root: UPath) -> dict[str, Mapping[str, Any]]:
@@ -230,39 +266,3 @@ def _everything(target: UPath) -> list[tuple[str, Mapping[str, Any]]]:
         (PurePosixPath(path).relative_to(PurePosixPath(base)).as_posix(), info)
         for path, info in sorted(found.items())
     ]
-
-
-def _is_packed(config: Mapping[str, Any]) -> bool:
-    storage = config.get("storage")
-    return isinstance(storage, dict) and storage.get("class_path") == _PACKED_LAYOUT
-
-
-def _export(root: UPath, store: Store, name: str, report: Report) -> CopyResult:
-    """A task's own dataset as plain files; windows it lost are removed."""
-    target = store.local_path(source_key(name))
-    source = Dataset(root)
-    wanted = {(str(w.group), str(w.name)) for w in source.load_windows()}
-    before = {path for path, _ in _everything(UPath(target))}
-    export_dataset(Path(root.path), target, layout="files")
-    stale = set()
-    for path, _ in _everything(UPath(target)):
-        parts = path.split("/")
-        if parts[0] in _LEFT_OUT or (
-            parts[0] == "windows" and len(parts) > 3 and (parts[1], parts[2]) not in wanted
-        ):
-            stale.add(path)
-    kept = {path for path, _ in _everything(UPath(target))} - stale
-    removed = _remove_others(UPath(target), kept)
-    entries = {path: {"sha256": _sha256(UPath(target / path), UPath(target))} for path in kept}
-    report(len(kept), len(kept), "exported")
-    content = json_digest({path: entry["sha256"] for path, entry in entries.items()})
-    simulated = _says_simulated(Path(root.path).parent / "windows")
-    return CopyResult(UPath(target), content, len(kept), len(kept - before), removed, simulated)
-
-
-def _says_simulated(windows: Path) -> bool:
-    """Whether any window of a task was made from a simulated point."""
-    return any(
-        bool(pc.any(read_parquet(UPath(path), ["simulated"])["simulated"]).as_py())
-        for path in sorted(windows.glob("h3_cell=*/windows.parquet"))
-    )

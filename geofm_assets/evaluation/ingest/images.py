@@ -7,22 +7,26 @@ from typing import Any
 
 import numpy as np
 from rasterio.enums import Resampling
-from rslearn.config import LayerConfig
+from rasterio.errors import RasterioError
+from rslearn.config import BandSetConfig, LayerConfig
 from rslearn.dataset import Window
 from rslearn.dataset.window import WindowLayerData
 from rslearn.utils.raster_array import RasterArray
+from rslearn.utils.raster_format import get_bandset_dirname
 
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.evaluation.ingest.modalities import ModalityPlan
 from geofm_assets.evaluation.ingest.options import IngestOptions
+from geofm_assets.evaluation.ingest.source import reading_failed, window_side
 from geofm_assets.evaluation.samples.packing import SourceImages
 from geofm_assets.imagery.acquisition import acquired, micros
 
 _MOSTLY = 0.5
+_UNREADABLE = (RasterioError, OSError, ValueError, KeyError, NotImplementedError)
 
 
 @dataclass(frozen=True)
-class _Image:
+class Image:
     """One image (C, H, W) with the microseconds it was acquired between."""
 
     time: tuple[int, int]
@@ -48,7 +52,7 @@ def read_images(
     """
     completed = window.list_completed_layers()
     datas: dict[str, WindowLayerData] | None = None
-    found: list[_Image] = []
+    found: list[Image] = []
     for name in plan.layers:
         steps = sorted(step for layer, step in completed if layer == name)
         if not steps:
@@ -57,24 +61,26 @@ def read_images(
             datas = window.load_layer_datas()
         alone = len(plan.layers) == 1 and len(steps) == 1
         found += _layer_images(window, name, layers[name], steps, datas.get(name), plan, alone)
+    return as_series(found, window, plan, options)
+
+
+def as_series(
+    found: Sequence[Image], window: Window, plan: ModalityPlan, options: IngestOptions
+) -> SourceImages:
+    """Images in order of time, those without a valid pixel or outside `temporal_range` left out."""
     if options.temporal_range is not None:
         first, last = micros(options.temporal_range)
         found = [i for i in found if i.time[0] >= first and i.time[1] <= last]
     held = [i for i in found if not plan.layout.is_nodata(i.values).all()]
     held.sort(key=lambda image: image.time)  # stable: layers of one time stay in their order
-    height, width = _side(window)
     if not held:
+        height, width = window_side(window)
         shape = (0, len(plan.layout.bands), height, width)
         return SourceImages(plan.layout.empty(shape), np.zeros((0, 2), np.int64))
     return SourceImages(
         np.stack([image.values for image in held]),
         np.array([image.time for image in held], np.int64),
     )
-
-
-def _side(window: Window) -> tuple[int, int]:
-    west, north, east, south = window.bounds
-    return south - north, east - west
 
 
 def _layer_images(
@@ -85,23 +91,14 @@ def _layer_images(
     data: WindowLayerData | None,
     plan: ModalityPlan,
     alone: bool,
-) -> list[_Image]:
+) -> list[Image]:
     where = f"layer {name}"
     try:
-        sets = [
-            window.data.read_rasters(
-                name,
-                band_set.bands,
-                list(steps),
-                band_set.instantiate_raster_format(),
-                resampling=Resampling.nearest,  # values stored are values measured
-            )
-            for band_set in layer.band_sets
-        ]
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        sets = [_read(window, name, band_set, steps) for band_set in layer.band_sets]
+    except _UNREADABLE as error:
         raise DatasetError(
-            f"The rasters of {name} cannot be read: {type(error).__name__}",
-            where=where,
+            f"The rasters of {name} cannot be read",
+            where=_first_unreadable(window, name, layer, steps, error),
             fix="Materialize the window again, or leave it out",
         ) from error
     images = []
@@ -118,14 +115,53 @@ def _layer_images(
                 where=where,
                 fix="Keep items.json or the rasters' timestamps with the window",
             )
-        images += [_Image(time, values[:, t]) for t, time in enumerate(times)]
+        images += [Image(time, values[:, t]) for t, time in enumerate(times)]
     return images
 
 
+def _read(
+    window: Window, name: str, band_set: BandSetConfig, steps: Sequence[int]
+) -> list[RasterArray]:
+    found: list[RasterArray] = window.data.read_rasters(
+        name,
+        band_set.bands,
+        list(steps),
+        band_set.instantiate_raster_format(),
+        resampling=Resampling.nearest,  # values stored are values measured
+    )
+    return found
+
+
+def _first_unreadable(
+    window: Window, name: str, layer: LayerConfig, steps: Sequence[int], failed: Exception
+) -> str:
+    """Folder and message of the first raster of a layer that cannot be read by itself."""
+    for step in steps:
+        folder = f"{window.window_root}/layers/{name}{f'.{step}' if step else ''}"
+        for band_set in layer.band_sets:
+            try:
+                _read(window, name, band_set, [step])
+            except _UNREADABLE as error:
+                return reading_failed(f"{folder}/{get_bandset_dirname(band_set.bands)}", error)
+    return reading_failed(f"{window.window_root}/layers/{name}", failed)
+
+
 def _stored(raster: RasterArray, declared: float | None, plan: ModalityPlan) -> np.ndarray:
-    """Pixels (C, T, H, W) in the plan's dtype and nodata."""
-    raw = np.asarray(raster.array)
     nodata = declared if declared is not None else raster.metadata.nodata_value
+    return stored_pixels(np.asarray(raster.array), nodata, plan)
+
+
+def stored_pixels(raw: np.ndarray, nodata: float | None, plan: ModalityPlan) -> np.ndarray:
+    """Pixels (C, T, H, W) of a source in the plan's dtype and nodata.
+
+    Args:
+        raw: as the source has them.
+        nodata: value of a pixel without data in the source, None if it declares none.
+        plan: how the modality is stored; `linear` turns power into dB.
+
+    Raises:
+        DatasetError: they were said to be linear power, but most are negative.
+    """
     missing = plan.layout.is_nodata(raw)
     if nodata is not None and np.isfinite(nodata):
         missing = raw == nodata

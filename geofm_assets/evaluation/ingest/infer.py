@@ -11,6 +11,7 @@ from rslearn.dataset import Dataset, Window
 from upath import UPath
 
 from geofm_assets.core.errors import DatasetError, GeofmError
+from geofm_assets.evaluation.ingest.choose import Chosen, choose_windows
 from geofm_assets.evaluation.ingest.label_plan import (
     LabelPlan,
     find_label_layer,
@@ -18,18 +19,20 @@ from geofm_assets.evaluation.ingest.label_plan import (
     plan_vector,
 )
 from geofm_assets.evaluation.ingest.labels import LabelError, read_properties
-from geofm_assets.evaluation.ingest.modalities import ModalityPlan, infer_modalities
+from geofm_assets.evaluation.ingest.modalities import (
+    ModalityPlan,
+    infer_modalities,
+    unknown_layers,
+)
 from geofm_assets.evaluation.ingest.options import IngestOptions
-from geofm_assets.evaluation.ingest.report import Fact
+from geofm_assets.evaluation.ingest.report import Fact, Finding
 from geofm_assets.evaluation.ingest.source import (
-    given_split,
     open_source,
     sample_id,
     source_path,
     source_windows,
 )
-from geofm_assets.evaluation.registry.entry import SPLITS, TaskType
-from geofm_assets.evaluation.samples.split import draw
+from geofm_assets.evaluation.registry.entry import TaskType
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Parts:
         unlabelled: why a window has no properties, by sample id.
         facts: what was inferred.
         errors: why something could not be.
+        warnings: what is left out.
     """
 
     label: LabelPlan | None = None
@@ -76,6 +80,7 @@ class Parts:
     unlabelled: dict[str, LabelError] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     errors: list[GeofmError] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
 
     def whole(self) -> Inferred:
         """Everything.
@@ -101,36 +106,27 @@ def infer(source: str | Path | UPath, options: IngestOptions) -> Inferred:
         DatasetError: something cannot be inferred; names the flag that says it.
     """
     dataset = open_source(source_path(source))
-    return infer_parts(dataset, chosen_windows(dataset, options), options).whole()
+    chosen = choose_windows(dataset, source_windows(dataset, options), options)
+    return infer_parts(dataset, chosen, options).whole()
 
 
-def chosen_windows(dataset: Dataset, options: IngestOptions) -> list[Window]:
-    """Windows that become samples, sorted by group and name.
-
-    Raises:
-        DatasetError: there are none.
-    """
-    windows = source_windows(dataset, options)
-    if options.max_samples is None or len(windows) <= options.max_samples:
-        return windows
-    kept = draw([sample_id(w) for w in windows], options.max_samples, options.seed)
-    return [w for w in windows if sample_id(w) in kept]
-
-
-def infer_parts(dataset: Dataset, windows: list[Window], options: IngestOptions) -> Parts:
+def infer_parts(dataset: Dataset, chosen: Chosen, options: IngestOptions) -> Parts:
     """Like `infer`, but everything that can be told beside everything that cannot."""
-    parts = Parts()
+    parts = Parts(errors=list(chosen.errors), warnings=list(chosen.warnings))
     try:
         parts.modalities, facts = infer_modalities(dataset.layers, options)
         parts.facts += facts
-        parts.facts += _timesteps(windows, parts.modalities)
+        parts.facts += _timesteps(chosen.windows, parts.modalities)
     except DatasetError as error:
         parts.errors.append(error)
     try:
-        _infer_label(dataset, windows, options, parts)
+        _infer_label(dataset, chosen.windows, options, parts)
     except DatasetError as error:
-        parts.errors.append(error)
-    parts.facts += _splits(windows, options)
+        if str(error) not in map(str, parts.errors):  # drawing them may have said it
+            parts.errors.append(error)
+    label = parts.label.layer if parts.label is not None else None
+    parts.warnings += unknown_layers(dataset.layers, label, options)
+    parts.facts += chosen.facts
     return parts
 
 
@@ -165,12 +161,3 @@ def _timesteps(windows: list[Window], modalities: Mapping[str, ModalityPlan]) ->
         Fact(f"item groups of {name}", str(most[name]), "the window with most")
         for name in modalities
     ]
-
-
-def _splits(windows: list[Window], options: IngestOptions) -> list[Fact]:
-    counts = Counter(given_split(window, options) for window in windows)
-    said = ", ".join(f"{name} {counts[name]}" for name in SPLITS if counts[name])
-    if counts[None]:
-        said = f"{said}, none {counts[None]}" if said else f"none {counts[None]}"
-    source = f"window option {options.split_property}, else the group's name"
-    return [Fact("splits of the source", said, source)]

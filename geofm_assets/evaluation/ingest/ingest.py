@@ -5,34 +5,38 @@ killed goes on; a run with nothing new makes nothing; new windows, labels, split
 the samples anew and change the dataset's content, so that nothing made from the old ones is used.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 from upath import UPath
 
-from geofm_assets.core.errors import DatasetError, RegistryError
-from geofm_assets.core.hashing import json_digest
+from geofm_assets.core.errors import DatasetError
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.copy import copy_source
 from geofm_assets.evaluation.ingest.describe import describe
+from geofm_assets.evaluation.ingest.from_chips import is_task_dataset
 from geofm_assets.evaluation.ingest.options import IngestOptions
-from geofm_assets.evaluation.ingest.report import Fact, Finding, ValidationReport
+from geofm_assets.evaluation.ingest.pack import pack_scan, remove_old_sheets
+from geofm_assets.evaluation.ingest.refusals import (
+    inputs_digest,
+    removed_if_refused,
+    require_free,
+    require_inputs,
+    require_unchanged,
+)
+from geofm_assets.evaluation.ingest.remember import keep_described, read_record, record_key
+from geofm_assets.evaluation.ingest.report import Fact, ValidationReport
 from geofm_assets.evaluation.ingest.scan import Scan, scan_source
-from geofm_assets.evaluation.ingest.source import source_path
+from geofm_assets.evaluation.ingest.source import read_config, source_path
 from geofm_assets.evaluation.registry.entry import DatasetEntry, ModalityEntry, SplitEntry
-from geofm_assets.evaluation.registry.registry import Registry
-from geofm_assets.evaluation.samples.contact_sheet import write_sheets
+from geofm_assets.evaluation.registry.registry import Registry, dataset_folder
+from geofm_assets.evaluation.samples.contact_sheet import Sheets, write_sheets
 from geofm_assets.evaluation.samples.packed import PackedSamples
-from geofm_assets.evaluation.samples.packing import part_key, samples_key, write_parts
-from geofm_assets.evaluation.samples.part_file import Layout
-from geofm_assets.evaluation.samples.schema import EVAL_SAMPLE, EvalSampleRow
-from geofm_assets.evaluation.samples.split import subset_ranks
+from geofm_assets.evaluation.samples.packing import samples_key
 from geofm_assets.evaluation.samples.statistics import modality_entries
-
-CODE_VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -52,17 +56,6 @@ class IngestResult:
     report: ValidationReport
     sheets: tuple[str, ...]
     skipped: bool = False
-
-
-def record_key(name: str) -> str:
-    """Store key of the note on a dataset's last ingest."""
-    return f"evaluation/datasets/{name}/ingest.json"
-
-
-def read_record(store: Store, name: str) -> dict[str, Any] | None:
-    """The note on the last ingest that was finished; None if there is none."""
-    key = record_key(name)
-    return store.read_json(key) if store.exists(key) else None
 
 
 def ingest_dataset(
@@ -94,70 +87,95 @@ def _ingest(
     store: Store, options: IngestOptions, report: Report, registry: Registry
 ) -> IngestResult:
     source = source_path(options.source)
+    options = options.model_copy(update={"source": str(source)})
     registered = registry.read().datasets.get(options.name)
-    if registered is not None and not options.overwrite and registered.source != str(source):
-        raise RegistryError(
-            f"A dataset named {options.name!r} is registered already, from another source",
-            where=f"{registry.url}, made from {registered.source}",
-            fix="Choose another --name, or replace it with --overwrite",
-        )
-    local = source.protocol in ("", "file", "local")
+    require_free(registry, registered, options, source)
     record = read_record(store, options.name)
-    if local and record is None:  # before much is copied; a source elsewhere is only fetched once
+    options, kept = keep_described(store, options, record, str(source))
+    in_place = is_task_dataset(read_config(source))
+    if registered is not None and not options.overwrite:
+        require_unchanged(store, options, source, record)
+    elif source.protocol in ("", "file", "local") and not in_place:
+        # before much is copied; a source elsewhere is only fetched once
         scan_source(source, options, report, pixels=False).report.require_passed(str(source))
+    fresh = not store.exists(dataset_folder(options.name))
     copied = copy_source(source, store, options.name, options.overwrite, report)
     options = options.model_copy(update={"simulated": options.simulated or copied.simulated})
-    inputs = json_digest([CODE_VERSION, copied.content, options.making()])
-    if record is not None and record["inputs"] == inputs and _is_whole(store, options.name, inputs):
-        return _unchanged(store, options, source, record, registry)
-    if registered is not None and not options.overwrite:
-        raise RegistryError(
-            f"The source of {options.name!r} or its options changed since it was registered",
-            where=str(source),
-            fix="Say --overwrite to make it anew, or choose another --name",
-        )
-    scan = _scanned(copied.folder, options, report, str(source))
-    samples = _pack(store, options, scan, inputs, report)
-    modalities = modality_entries(samples)
-    report(1, 3, "statistics")
-    sheets = write_sheets(store, samples, modalities, options.seed)
-    _remove_old_sheets(store, options.name, sheets)
-    report(2, 3, "contact sheets")
-    said = scan.report
-    entry = _entry(options, source, samples, modalities, scan)
+    inputs = inputs_digest(copied.content, options)
+    if registered is not None and record is not None and not options.overwrite:
+        require_inputs(store, options, source, record, inputs)  # it may have changed meanwhile
+    if record is not None and record["inputs"] == inputs and _is_whole(store, options.name, record):
+        return _unchanged(store, options, source, record, kept, registry)
+    with removed_if_refused(registry, options.name, fresh=fresh):
+        scan = _scanned(copied.folder, options, report, str(source), keep=not in_place)
+        samples = pack_scan(store, options, scan, inputs, report)
+        modalities = modality_entries(samples)
+        report(1, 3, "statistics")
+        sheets = write_sheets(store, samples, modalities, options.seed)
+        remove_old_sheets(store, options.name, sheets.keys)
+        report(2, 3, "contact sheets")
+        said = _with_sheets(scan.report, sheets)
+        entry = _entry(options, source, samples, modalities, scan)
     record = {
         "inputs": inputs,
         "options": options.model_dump(mode="json"),
         "modalities": {n: m.model_dump(mode="json") for n, m in modalities.items()},
         "split": entry.split.model_dump(mode="json"),
         "report": said.as_json(),
-        "sheets": sheets,
+        "sheets": sheets.keys,
         "content": entry.content,
     }
     store.write_json(record_key(options.name), record)
     if options.register:
-        registry.put(entry, overwrite=options.overwrite)
+        same_data = registered is not None and registered.content == entry.content
+        registry.put(entry, overwrite=options.overwrite or same_data)
     report(3, 3, "registered" if options.register else "not registered: --no-register")
-    return IngestResult(entry, said.facts, said, tuple(sheets))
+    return _result(entry, said, kept, sheets.keys, skipped=False)
 
 
-def _scanned(folder: UPath, options: IngestOptions, report: Report, where: str) -> Scan:
-    """A scan without errors.
+def _with_sheets(said: ValidationReport, sheets: Sheets) -> ValidationReport:
+    """A report that says so where not every class is on a contact sheet."""
+    if sheets.classes == sheets.of:
+        return said
+    value = f"{sheets.classes} of {sheets.of} classes"
+    fact = Fact("contact sheets", value, "those with most samples in train")
+    return dataclasses.replace(said, facts=(*said.facts, fact))
+
+
+def _result(
+    entry: DatasetEntry,
+    said: ValidationReport,
+    kept: tuple[Fact, ...],
+    sheets: Sequence[str],
+    *,
+    skipped: bool,
+) -> IngestResult:
+    """With what was kept of the last ingest beside what was found by this one."""
+    report = dataclasses.replace(said, facts=said.facts + kept)
+    return IngestResult(entry, report.facts, report, tuple(sheets), skipped)
+
+
+def _scanned(
+    folder: UPath, options: IngestOptions, report: Report, where: str, *, keep: bool
+) -> Scan:
+    """A scan without errors; images are kept in memory if they are dear to read again.
 
     Raises:
         DatasetError: it has some.
     """
-    scan = scan_source(folder, options, report, keep=True)
+    scan = scan_source(folder, options, report, keep=keep)
     scan.report.require_passed(where)
     if scan.split is None or scan.inferred is None or scan.size is None:
         raise DatasetError("No window can be used", where=where, fix="Look at geofm evals validate")
     return scan
 
 
-def _is_whole(store: Store, name: str, inputs: str) -> bool:
-    """Whether the samples made from these inputs are all there and can be opened."""
+def _is_whole(store: Store, name: str, record: Mapping[str, Any]) -> bool:
+    """Whether the samples and sheets of the last ingest are all there and can be opened."""
     provenance = store.provenance(samples_key(name))
-    if provenance is None or provenance.inputs != inputs:
+    if provenance is None or provenance.inputs != record["inputs"]:
+        return False
+    if not all(store.exists(key) for key in record["sheets"]):
         return False
     try:
         return bool(PackedSamples(store, name).content)
@@ -170,6 +188,7 @@ def _unchanged(
     options: IngestOptions,
     source: UPath,
     record: Mapping[str, Any],
+    kept: tuple[Fact, ...],
     registry: Registry,
 ) -> IngestResult:
     """The samples are those of today's source: only what is said of them may be new."""
@@ -177,82 +196,14 @@ def _unchanged(
     modalities = {n: ModalityEntry.model_validate(m) for n, m in record["modalities"].items()}
     split = SplitEntry.model_validate(record["split"])
     entry = describe(options, source, samples, modalities, split)
-    store.write_json(
-        record_key(options.name), {**record, "options": options.model_dump(mode="json")}
-    )
+    said_now = {**record, "options": options.model_dump(mode="json")}
+    store.write_json(record_key(options.name), said_now)
     if options.register:
         there = registry.read().datasets.get(options.name)
         same_data = there is not None and there.content == entry.content
         registry.put(entry, overwrite=options.overwrite or same_data)
-    said = record["report"]
-    report = ValidationReport(
-        tuple(Finding(**f) for f in said["findings"]),
-        tuple(Fact(**f) for f in said["facts"]),
-        said["windows"],
-        said["counts"],
-    )
-    return IngestResult(entry, report.facts, report, tuple(record["sheets"]), skipped=True)
-
-
-def _pack(
-    store: Store, options: IngestOptions, scan: Scan, inputs: str, report: Report
-) -> PackedSamples:
-    """Write parts and the table of samples; what is there with the same inputs is kept."""
-    assert scan.inferred is not None
-    assert scan.split is not None
-    assert scan.size is not None
-    layout = Layout(
-        task_type=scan.inferred.task_type,
-        classes=scan.inferred.classes,
-        window_size=scan.size,
-        modalities={name: plan.layout for name, plan in scan.inferred.modalities.items()},
-        simulated=scan.simulated,
-        inputs=inputs,
-    )
-    ids = [row.place.sample_id for row in scan.rows]
-    timesteps = {name: max(1, count) for name, count in scan.timesteps().items()}
-    places = write_parts(
-        store,
-        options.name,
-        layout,
-        timesteps,
-        ids,
-        lambda row: scan.read(row, options),
-        report,
-    )
-    split = scan.split.by_id
-    train = [row for row in scan.rows if split[row.place.sample_id] == "train"]
-    strata = [
-        row.label_text or "" if scan.inferred.task_type == "classification" else "" for row in train
-    ]
-    ranks = subset_ranks([row.place.sample_id for row in train], strata, options.seed)
-    rows = [
-        {
-            "sample_id": row.place.sample_id,
-            "group": str(row.window.group),
-            "window_name": str(row.window.name),
-            "split": split[row.place.sample_id],
-            "lon": row.lon,
-            "lat": row.lat,
-            "start_time": row.times[0],
-            "end_time": row.times[1],
-            "label_text": row.label_text,
-            "subset_rank": ranks.get(row.place.sample_id),
-            "part": part,
-            "row": place,
-        }
-        for row, (part, place) in zip(scan.rows, places, strict=True)
-    ]
-    store.write_table(
-        samples_key(options.name),
-        pa.Table.from_pylist(rows, schema=EVAL_SAMPLE),
-        EvalSampleRow,
-        inputs=inputs,
-        code_version=CODE_VERSION,
-        simulated=scan.simulated,
-    )
-    _remove_old_parts(store, options.name, places[-1][0] + 1)
-    return PackedSamples(store, options.name)
+    report = ValidationReport.from_json(record["report"])
+    return _result(entry, report, kept, record["sheets"], skipped=True)
 
 
 def _entry(
@@ -270,16 +221,3 @@ def _entry(
         counts=scan.split.counts(),
     )
     return describe(options, source, samples, modalities, split)
-
-
-def _remove_old_parts(store: Store, name: str, parts: int) -> None:
-    kept = {part_key(name, number) for number in range(parts)}
-    for key in store.list_keys(f"evaluation/datasets/{name}/parts"):
-        if key not in kept:
-            store.path(key).unlink()
-
-
-def _remove_old_sheets(store: Store, name: str, sheets: list[str]) -> None:
-    for key in store.list_keys(f"evaluation/datasets/{name}/sheets"):
-        if key not in sheets:
-            store.path(key).unlink()

@@ -1,6 +1,5 @@
 """What is predicted, by what names, and where a source says it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,15 @@ import numpy as np
 from rslearn.config import LayerConfig, LayerType
 
 from geofm_assets.core.errors import DatasetError
+from geofm_assets.evaluation.ingest.label_values import (
+    are_ids,
+    is_blank,
+    is_known,
+    is_nan,
+    kind_of,
+    label_text,
+    sorted_texts,
+)
 from geofm_assets.evaluation.ingest.modalities import resolve_modality
 from geofm_assets.evaluation.ingest.options import IngestOptions
 from geofm_assets.evaluation.ingest.report import Fact
@@ -17,7 +25,7 @@ from geofm_assets.evaluation.registry.entry import TaskType
 _PREFERRED = ("label", "labels", "target", "targets", "ground_truth", "label_raster")
 _NOT_LABELS = ("output", "prediction", "predictions")
 _PROPERTIES = ("category", "label", "class", "class_name")
-_VECTOR_TASKS = ("classification", "multilabel", "window_regression")
+_WINDOW_TASKS = ("classification", "multilabel", "window_regression")
 _MOST_CLASSES = 32_000  # class ids are stored in 16 bits
 Properties = Mapping[str, Sequence[Mapping[str, Any]]]
 """By sample id, the properties of each feature of its label."""
@@ -33,7 +41,8 @@ class LabelPlan:
         property_name: of a vector layer.
         classes: names by class id; empty for regressions.
         ids: labels in the source are class ids, not names.
-        nodata: of a raster layer, the value that is no label.
+        nodata: of a dense task, the value that is no label.
+        outside: class id of pixels outside all polygons; None if they have no label.
     """
 
     task_type: TaskType
@@ -42,11 +51,12 @@ class LabelPlan:
     classes: tuple[str, ...] = ()
     ids: bool = False
     nodata: float | None = None
+    outside: int | None = None
 
     @property
     def dense(self) -> bool:
         """Whether every pixel has a label."""
-        return self.property_name is None
+        return self.task_type not in _WINDOW_TASKS
 
 
 def find_label_layer(layers: Mapping[str, LayerConfig], options: IngestOptions) -> tuple[str, Fact]:
@@ -71,8 +81,10 @@ def find_label_layer(layers: Mapping[str, LayerConfig], options: IngestOptions) 
         and not (layer.type == LayerType.RASTER and resolve_modality(name))
     ]
     if options.task_type is not None:
-        wanted = LayerType.VECTOR if options.task_type in _VECTOR_TASKS else LayerType.RASTER
-        own = [name for name in own if layers[name].type == wanted]
+        rasters = [name for name in own if layers[name].type == LayerType.RASTER]
+        vectors = [name for name in own if layers[name].type == LayerType.VECTOR]
+        # labels of pixels may be drawn from polygons, where there is no raster
+        own = vectors if options.task_type in _WINDOW_TASKS else rasters or vectors
     preferred = [name for name in own if name in _PREFERRED]
     for found in (own, preferred):
         if len(found) == 1:
@@ -97,16 +109,20 @@ def plan_vector(
         options: what was said.
 
     Raises:
-        DatasetError: the property, the task type or the classes cannot be told, or the task type
-            needs a raster; names the flag.
+        DatasetError: the property, the task type or the classes cannot be told; names the flag.
     """
     prop, facts = _property(name, layer, properties, options)
     held = (p.get(prop) for features in properties.values() for p in features)
     values = [v for v in held if is_known(v) and not is_nan(v)]
+    if options.task_type not in (None, *_WINDOW_TASKS):
+        values = [v for v in values if not is_blank(options.label_nodata, v)]
     task_type, fact = _vector_task(layer, values, options, f"property {prop} of layer {name}")
     facts.append(fact)
-    if task_type == "window_regression":
-        return LabelPlan(task_type, name, prop), facts
+    dense = task_type not in _WINDOW_TASKS
+    facts += _drawing(task_type, options)
+    nodata = options.label_nodata if dense else None
+    if task_type in ("window_regression", "per_pixel_regression"):
+        return LabelPlan(task_type, name, prop, nodata=nodata), facts
     texts = [
         label_text(v) for value in values for v in (value if isinstance(value, list) else [value])
     ]
@@ -114,12 +130,21 @@ def plan_vector(
     if said is None and layer.class_names:
         said, source = tuple(layer.class_names), f"config.json, class_names of {name}"
     if said is None:
-        said, source = tuple(_sorted_texts(set(texts))), "values found, sorted"
-    ids = bool(texts) and not set(texts) & set(said) and _are_ids(texts, len(said))
+        found = set(texts) | ({options.label_outside} if options.label_outside else set())
+        said, source = tuple(sorted_texts(found)), "values found, sorted"
+    if options.label_outside is not None and options.label_outside not in said:
+        raise DatasetError(
+            f"There is no class {options.label_outside}",
+            where="--label-outside",
+            fix=f"Classes are {', '.join(said)}; add it to --classes",
+        )
+    _require_few(said)
+    outside = None if options.label_outside is None else said.index(options.label_outside)
+    ids = bool(texts) and not set(texts) & set(said) and are_ids(texts, len(said))
     if ids:
         source += "; labels are class ids"
     facts.append(Fact("classes", ", ".join(said), source))
-    return LabelPlan(task_type, name, prop, said, ids), facts
+    return LabelPlan(task_type, name, prop, said, ids, nodata, outside), facts
 
 
 def plan_raster(
@@ -143,11 +168,17 @@ def plan_raster(
     inferred: TaskType = "per_pixel_regression" if kind == "f" else "segmentation"
     task_type = options.task_type or inferred
     source = "--task-type" if options.task_type else f"layer {name} is a raster of {band_set.dtype}"
-    if task_type in _VECTOR_TASKS:
+    if task_type in _WINDOW_TASKS:
         raise DatasetError(
             f"{task_type} needs one label a window, layer {name} has one a pixel",
             where="--task-type",
             fix="Say another one, or a vector layer with --label-layer",
+        )
+    if options.label_outside is not None:
+        raise DatasetError(
+            f"Layer {name} is a raster, no pixel of it lies outside polygons",
+            where="--label-outside",
+            fix="Leave it out; --label-nodata is the value that is no label",
         )
     facts = [Fact("task type", task_type, source)]
     nodata = options.label_nodata if options.label_nodata is not None else band_set.nodata_value
@@ -165,29 +196,18 @@ def plan_raster(
             where="config.json",
             fix="Say them with --classes, in the order of the raster's values, from 0",
         )
-    if len(said) > _MOST_CLASSES:
-        raise DatasetError(f"{len(said)} classes are too many", where="--classes")
+    _require_few(said)
     facts.append(Fact("classes", ", ".join(said), source))
     return LabelPlan(task_type, name, classes=said, ids=True, nodata=nodata), facts
 
 
-def is_known(value: Any) -> bool:
-    """Whether a property says anything."""
-    return value is not None and value != ""
-
-
-def is_nan(value: Any) -> bool:
-    """Whether it is a float that is not a number."""
-    return isinstance(value, float) and math.isnan(value)
-
-
-def label_text(value: Any) -> str:
-    """A class as text: `3` for 3 and 3.0, `true` for True."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def _require_few(classes: Sequence[str]) -> None:
+    if len(classes) > _MOST_CLASSES:
+        raise DatasetError(
+            f"{len(classes)} classes are too many",
+            where="--classes",
+            fix=f"Name at most {_MOST_CLASSES}, or say --task-type window_regression for numbers",
+        )
 
 
 def _property(
@@ -219,18 +239,41 @@ def _property(
     )
 
 
+def _drawing(task_type: TaskType, options: IngestOptions) -> list[Fact]:
+    """How polygons become pixels; nothing where a window has one label.
+
+    Raises:
+        DatasetError: a class or value of pixels is said, and the task has no labels of pixels.
+    """
+    if options.label_outside is not None and task_type != "segmentation":
+        raise DatasetError(
+            f"{task_type} has no class for pixels outside polygons",
+            where="--label-outside",
+            fix="Leave it out, or say --task-type segmentation",
+        )
+    if task_type in _WINDOW_TASKS:
+        if options.label_nodata is not None:
+            raise DatasetError(
+                f"{task_type} has one label a window, no pixel of it is without one",
+                where=f"--label-nodata {options.label_nodata:g}",
+                fix="Leave it out, and windows without a label with --groups or --tags; or say "
+                "--task-type of a task whose pixels have labels",
+            )
+        return []
+    facts = [Fact("labels of pixels", "drawn from polygons", "the label layer is a vector one")]
+    if options.label_nodata is not None:
+        facts.append(Fact("label nodata", f"{options.label_nodata:g}", "--label-nodata"))
+    outside = options.label_outside or "no label"
+    said = "--label-outside" if options.label_outside else "--label-outside names a class"
+    return [*facts, Fact("pixels outside polygons", outside, said)]
+
+
 def _vector_task(
     layer: LayerConfig, values: list[Any], options: IngestOptions, where: str
 ) -> tuple[TaskType, Fact]:
     if options.task_type is not None:
-        if options.task_type not in _VECTOR_TASKS:
-            raise DatasetError(
-                f"{options.task_type} needs a raster label layer",
-                where="--task-type",
-                fix="Say one with --label-layer, or another task type",
-            )
         return options.task_type, Fact("task type", options.task_type, "--task-type")
-    kinds = {_kind(value) for value in values}
+    kinds = {kind_of(value) for value in values}
     inferred: dict[frozenset[str], TaskType] = {
         frozenset({"text"}): "classification",
         frozenset({"number"}): "window_regression",
@@ -247,20 +290,3 @@ def _vector_task(
     if task_type == "window_regression" and (options.classes or layer.class_names):
         return "classification", Fact("task type", "classification", "classes are named")
     return task_type, Fact("task type", task_type, f"{where} holds {kinds.pop()}s")
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, list):
-        return "list"
-    return "text" if isinstance(value, str | bool) else "number"
-
-
-def _are_ids(texts: Sequence[str], count: int) -> bool:
-    return all(text.isdecimal() and int(text) < count for text in texts)
-
-
-def _sorted_texts(texts: set[str]) -> list[str]:
-    """Numbers in their order, other names in theirs."""
-    if all(text.lstrip("-").isdecimal() for text in texts):
-        return sorted(texts, key=int)
-    return sorted(texts)

@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rslearn.config import LayerConfig
 from rslearn.dataset import Window
+from rslearn.utils import Feature
 from rslearn.utils.vector_format import VectorFormat
 
 from geofm_assets.core.errors import DatasetError
-from geofm_assets.evaluation.ingest.label_plan import LabelPlan, is_known, is_nan, label_text
+from geofm_assets.evaluation.ingest.label_plan import LabelPlan
+from geofm_assets.evaluation.ingest.label_values import is_known, is_nan, label_text
+from geofm_assets.evaluation.ingest.source import reading_failed
 from geofm_assets.evaluation.samples.types import IGNORE
 
 _INTERNAL = ("tvf_index",)  # rslearn's own, of its tiled vector format
@@ -30,15 +34,32 @@ def read_properties(
     Raises:
         LabelError: it is missing or unreadable.
     """
+    features = read_features(window, name, vector_format)
+    return [{k: v for k, v in (f.properties or {}).items() if k not in _INTERNAL} for f in features]
+
+
+def read_features(window: Window, name: str, vector_format: VectorFormat) -> list[Feature]:
+    """Features of a window's vector label, in pixels of the window's projection.
+
+    Raises:
+        LabelError: it is missing or unreadable.
+    """
     if not window.is_layer_completed(name):
         raise LabelError("The label is missing", fix="Label the window, or leave it out")
     try:
-        features = window.data.read_vector(name, vector_format)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LabelError(
-            f"The label cannot be read: {type(error).__name__}", fix="Write the label again"
-        ) from error
-    return [{k: v for k, v in (f.properties or {}).items() if k not in _INTERNAL} for f in features]
+        found: list[Feature] = window.data.read_vector(name, vector_format)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable_label(window, name, error) from error
+    return found
+
+
+def unreadable_label(window: Window, layer: str, error: Exception) -> LabelError:
+    """What to say of a label file that cannot be read."""
+    return LabelError(
+        "The label cannot be read",
+        where=reading_failed(f"{window.window_root}/layers/{layer}", error),
+        fix="Write the label again, or leave the window out",
+    )
 
 
 def vector_label(plan: LabelPlan, properties: Sequence[Mapping[str, Any]]) -> tuple[Any, str]:
@@ -54,7 +75,7 @@ def vector_label(plan: LabelPlan, properties: Sequence[Mapping[str, Any]]) -> tu
     if any(is_nan(v) for v in known):
         raise LabelError("The label is nan", fix="Correct it, or leave the window out")
     if plan.task_type == "window_regression":
-        numbers = {_number(v) for v in known}
+        numbers = {number_of(v) for v in known}
         if len(numbers) > 1:
             raise LabelError("Features of one window have several values", fix="Keep one feature")
         (number,) = numbers
@@ -62,7 +83,7 @@ def vector_label(plan: LabelPlan, properties: Sequence[Mapping[str, Any]]) -> tu
     texts = [
         label_text(v) for value in known for v in (value if isinstance(value, list) else [value])
     ]
-    ids = sorted({_class_id(plan, text) for text in texts})
+    ids = sorted({class_id(plan, text) for text in texts})
     if plan.task_type == "multilabel":
         label = np.zeros(len(plan.classes), np.uint8)
         label[ids] = 1
@@ -70,7 +91,8 @@ def vector_label(plan: LabelPlan, properties: Sequence[Mapping[str, Any]]) -> tu
     if len(ids) > 1:
         raise LabelError(
             "Features of one window have several classes",
-            fix="Say --task-type multilabel, or keep one feature",
+            fix="Say --task-type segmentation if they are areas of the window, multilabel if all "
+            "hold for the whole of it, or keep one feature",
         )
     return ids[0], plan.classes[ids[0]]
 
@@ -91,10 +113,8 @@ def raster_label(window: Window, plan: LabelPlan, layer: LayerConfig) -> np.ndar
             band_set.instantiate_raster_format(),
             resampling=Resampling.nearest,  # classes have no average
         )
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        raise LabelError(
-            f"The label cannot be read: {type(error).__name__}", fix="Write the label again"
-        ) from error
+    except (RasterioError, OSError, ValueError, KeyError, NotImplementedError) as error:
+        raise unreadable_label(window, plan.layer, error) from error
     if raster.array.shape[:2] != (1, 1):
         raise LabelError("The label has several bands or times", fix="Keep one")
     raw = np.asarray(raster.array[0, 0])
@@ -123,7 +143,12 @@ def raster_label(window: Window, plan: LabelPlan, layer: LayerConfig) -> np.ndar
     return ids
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
+    """A regression's target.
+
+    Raises:
+        LabelError: it is no finite number.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -133,7 +158,12 @@ def _number(value: Any) -> float:
     return number
 
 
-def _class_id(plan: LabelPlan, text: str) -> int:
+def class_id(plan: LabelPlan, text: str) -> int:
+    """The class id of a label's text.
+
+    Raises:
+        LabelError: no class is called so.
+    """
     if plan.ids:
         return int(text)
     try:

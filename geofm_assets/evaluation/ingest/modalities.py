@@ -13,13 +13,14 @@ from rslearn.config import LayerConfig, LayerType
 
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.evaluation.ingest.options import IngestOptions
-from geofm_assets.evaluation.ingest.report import Fact
+from geofm_assets.evaluation.ingest.report import Fact, Finding
 from geofm_assets.evaluation.samples.part_file import ModalityLayout
 from geofm_assets.imagery.bands import SENTINEL1, SENTINEL1_RTC, SENTINEL2, SENTINEL2_L2A
 
 LANDSAT = "landsat"
 _PREFIXES = ("pre_", "post_")
 _FOREIGN = ("l1c",)  # top-of-atmosphere reflectance is another modality than surface reflectance
+_OTHERS = ("label", "labels", "label_raster", "output", "prediction", "predictions")
 _PADDED = re.compile(r"^B0+(?=[0-9])")
 
 
@@ -101,6 +102,12 @@ def infer_modalities(
         elif layer.data_source is not None:
             facts.append(Fact("left out", name, "no modality is known by this layer's name"))
     for asked in options.modalities or ():
+        if asked in layers and resolve_modality(asked) is None:
+            raise DatasetError(
+                f"Layer {asked} is of no known modality",
+                where="--modalities",
+                fix=_rename(),
+            )
         if asked not in found:
             known = ", ".join(found) or "none"
             raise DatasetError(
@@ -125,6 +132,40 @@ def infer_modalities(
         if absent:
             facts.append(Fact(f"bands {modality} lacks", " ".join(absent), "config.json"))
     return plans, facts
+
+
+def unknown_layers(
+    layers: Mapping[str, LayerConfig], label: str | None, options: IngestOptions
+) -> list[Finding]:
+    """Raster layers that are left out because their name says no modality; a warning each.
+
+    Args:
+        layers: of the source's configuration.
+        label: the layer of the labels; None if it cannot be told, any without a source then is.
+        options: with `modalities`, what to leave out was said.
+    """
+    if options.modalities is not None:
+        return []
+    unknown = [
+        name
+        for name, layer in layers.items()
+        if layer.type == LayerType.RASTER
+        and resolve_modality(name) is None
+        and name not in (label, *_OTHERS)
+        and (label is not None or layer.data_source is not None)
+    ]
+    fix = f"{_rename()}; or say with --modalities which to keep"
+    return [
+        Finding("warning", f"Layer {n} is of no known modality and left out", "config.json", fix)
+        for n in unknown
+    ]
+
+
+def _rename() -> str:
+    return (
+        "To have it read, name it after its modality in config.json and in the layers folder of "
+        f"every window: modalities are {', '.join(MODALITIES)}"
+    )
 
 
 def _plan(

@@ -13,6 +13,8 @@ BLOCK_M = 2560.0
 """Side of a spatial block: one tile of OlmoEarth's pretraining grid (256 pixels of 10 m)."""
 SUBSETS = (1, 5, 20)
 _LISTS = ("modalities", "classes", "groups")
+DESCRIBING = ("display_name", "licence", "citation", "target_unit", "subsets", "simulated")
+"""Options that say what the data is; an ingest that leaves them out keeps what was said before."""
 
 
 class _Options(BaseModel):
@@ -30,6 +32,7 @@ class _Options(BaseModel):
     classes: tuple[str, ...] | None = Field(default=None, min_length=1)
     label_layer: str | None = Field(default=None, min_length=1)
     label_nodata: float | None = None
+    label_outside: str | None = Field(default=None, min_length=1)
     groups: tuple[str, ...] | None = Field(default=None, min_length=1)
     tags: dict[str, str | None] | None = None
     split_property: str = Field(default="split", min_length=1)
@@ -127,14 +130,16 @@ with warnings.catch_warnings():
             property_name: of a vector label layer, the property that is the label.
             classes: names in order of class id; the value of a raster label is the class id.
             label_layer: the layer that holds the labels.
-            label_nodata: value of a raster label that is no label.
+            label_nodata: value of a label of pixels that is no label.
+            label_outside: of a segmentation drawn from polygons, the class of pixels outside all
+                of them; without it they have no label.
             groups: rslearn groups to keep.
             tags: window options a window must have; a null value means any value will do.
             split_property: window option that says a window's split.
             split_rule: `kept`, `spatial_blocks` or `random`; random only if said so.
             block_m: side of a spatial block in metres.
             seed: of splits, subsets and of `max_samples`.
-            max_samples: at most so many windows, drawn by keyed hash.
+            max_samples: at most so many windows, drawn per split and class by keyed hash.
             sentinel1_unit: unit of the source's Sentinel-1; `linear` power is turned into dB.
             target_unit: of a regression's target.
             licence: of the data.

@@ -1,7 +1,7 @@
 """What a look at a source found: everything, not only the first thing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ class Findings:
     """Gathers findings; the same trouble of many windows becomes one that counts them."""
 
     _single: list[Finding] = field(default_factory=list)
-    _many: dict[tuple[Level, str, str], list[str]] = field(default_factory=dict)
+    _many: dict[tuple[Level, str, str], list[tuple[str, str]]] = field(default_factory=dict)
 
     def add(self, level: Level, what: str, where: str = "", fix: str = "") -> None:
         """Something of the dataset as a whole."""
@@ -57,18 +57,30 @@ class Findings:
         """What a part that could not go on raised."""
         self._single.append(Finding("error", error.what.rstrip("."), error.where, error.fix))
 
-    def add_window(self, level: Level, what: str, window: str, fix: str = "") -> None:
-        """Something of one window; `what` must not name it."""
-        self._many.setdefault((level, what, fix), []).append(window)
+    def add_window(
+        self, level: Level, what: str, window: str, fix: str = "", detail: str = ""
+    ) -> None:
+        """Something of one window.
+
+        Args:
+            level: whether it keeps the dataset out.
+            what: the same for every window that has it.
+            window: its sample id.
+            fix: what to do, likewise.
+            detail: what only this window's says (a file, a message); that of the first is shown.
+        """
+        self._many.setdefault((level, what, fix), []).append((window, detail))
 
     def all(self) -> tuple[Finding, ...]:
         """Everything, errors first, in a fixed order."""
         found = list(self._single)
         for (level, what, fix), windows in self._many.items():
-            names = sorted(windows)
-            shown = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
-            count = "1 window" if len(names) == 1 else f"{len(names)} windows"
-            found.append(Finding(level, f"{what} ({count})", f"window {shown}", fix))
+            held = sorted(windows)
+            names = ", ".join(name for name, _ in held[:_LISTED])
+            shown = names + (", ..." if len(held) > _LISTED else "")
+            detail = next((f": {said}" for _, said in held if said), "")
+            count = "1 window" if len(held) == 1 else f"{len(held)} windows"
+            found.append(Finding(level, f"{what} ({count})", f"window {shown}{detail}", fix))
         return tuple(sorted(found, key=lambda f: (f.level, f.what, f.where)))
 
 
@@ -113,6 +125,13 @@ class ValidationReport:
             "facts": [vars(f).copy() for f in self.facts],
         }
 
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "ValidationReport":
+        """What `as_json` said."""
+        findings = tuple(Finding(**found) for found in said["findings"])
+        facts = tuple(Fact(**fact) for fact in said["facts"])
+        return cls(findings, facts, said["windows"], said["counts"])
+
     def require_passed(self, where: str) -> None:
         """Raise one error that says all of them.
 
@@ -123,9 +142,10 @@ class ValidationReport:
         if not errors:
             return
         if len(errors) == 1:
+            place = errors[0].where
             raise DatasetError(
                 errors[0].what,
-                where=f"{where}, {errors[0].where}" if errors[0].where else where,
+                where=place if where in place else f"{where}, {place}" if place else where,
                 fix=errors[0].fix,
             )
         listed = [f"{e.what}{f' at {e.where}' if e.where else ''}" for e in errors[:_NAMED]]

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rslearn.dataset import Dataset, Window
@@ -16,21 +15,31 @@ from upath import UPath
 
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.core.progress import Report, silent
-from geofm_assets.evaluation.ingest.checks import common_size, divide, look_at_duplicates
-from geofm_assets.evaluation.ingest.images import as_utc, read_images
-from geofm_assets.evaluation.ingest.infer import Inferred, Parts, chosen_windows, infer_parts
+from geofm_assets.evaluation.ingest.checks import (
+    common_size,
+    divide,
+    look_at_class_names,
+    look_at_conflicts,
+    look_at_duplicates,
+)
+from geofm_assets.evaluation.ingest.choose import choose_windows
+from geofm_assets.evaluation.ingest.dense import DenseLabel, dense_label
+from geofm_assets.evaluation.ingest.from_chips import says_simulated, window_images, with_imagery
+from geofm_assets.evaluation.ingest.images import as_utc
+from geofm_assets.evaluation.ingest.infer import Inferred, Parts, infer_parts
 from geofm_assets.evaluation.ingest.label_plan import LabelPlan
-from geofm_assets.evaluation.ingest.labels import LabelError, raster_label, vector_label
+from geofm_assets.evaluation.ingest.labels import LabelError, vector_label
 from geofm_assets.evaluation.ingest.options import IngestOptions
 from geofm_assets.evaluation.ingest.plausible import PixelSample
 from geofm_assets.evaluation.ingest.report import Fact, Findings, ValidationReport
-from geofm_assets.evaluation.ingest.rows import ScannedWindow
+from geofm_assets.evaluation.ingest.rows import ScannedWindow, WindowLabel
 from geofm_assets.evaluation.ingest.source import (
     footprint,
     given_split,
     open_source,
     sample_id,
     source_path,
+    source_windows,
     unknown_split,
     window_side,
 )
@@ -75,12 +84,12 @@ class Scan:
         assert self.inferred is not None
         scanned, label = self.rows[row], self.inferred.label
         images = scanned.images or {
-            name: read_images(scanned.window, self.dataset.layers, plan, options)
+            name: window_images(scanned.window, self.dataset.layers, plan, options)
             for name, plan in self.inferred.modalities.items()
         }
         held = scanned.label
         if label.dense:
-            held = raster_label(scanned.window, label, self.dataset.layers[label.layer])
+            held = dense_label(scanned.window, label, self.dataset.layers[label.layer]).values
         return SourceSample(images, held)
 
     def timesteps(self) -> dict[str, int]:
@@ -103,6 +112,7 @@ class _Looking:
     pixels: dict[str, PixelSample] = field(default_factory=dict)
     rows: list[ScannedWindow] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    conflicts: dict[str, int] = field(default_factory=dict)
     simulated: bool = False
     read_pixels: bool = True
     room: int = 0
@@ -127,13 +137,16 @@ def scan_source(
     findings = Findings()
     try:
         dataset = open_source(source_path(source))
-        windows = chosen_windows(dataset, options)
+        usable = with_imagery(source_windows(dataset, options), findings)
     except DatasetError as error:
         findings.add_error(error)
         return Scan(None, None, [], None, None, False, ValidationReport(findings.all()))
-    parts = infer_parts(dataset, windows, options)
+    chosen = choose_windows(dataset, usable, options)
+    windows, parts = chosen.windows, infer_parts(dataset, chosen, options)
     for failed in parts.errors:
         findings.add_error(failed)
+    for known in parts.warnings:
+        findings.add(known.level, known.what, known.where, known.fix)
     looking = _Looking(dataset, options, parts, findings, simulated=options.simulated)
     looking.read_pixels, looking.room = pixels, _KEPT_BYTES if keep else 0
     for name, plan in (parts.modalities or {}).items():
@@ -144,9 +157,11 @@ def scan_source(
     for sample in looking.pixels.values():
         sample.judge(findings, options.sentinel1_unit)
     look_at_duplicates(looking.rows, findings)
+    look_at_conflicts(looking.conflicts, findings)
     size = common_size(looking.sizes, findings)
     looking.rows.sort(key=lambda row: row.place.sample_id)
     classes = parts.label.classes if parts.label is not None else ()
+    look_at_class_names(classes, findings)
     split = divide(looking.rows, classes, options, findings)
     if split is not None:
         shares = ", ".join(f"{name} {count}" for name, count in split.counts().items())
@@ -161,7 +176,7 @@ def scan_source(
 def _look(looking: _Looking, window: Window) -> None:
     """One window."""
     name = sample_id(window)
-    looking.simulated = looking.simulated or _says_simulated(window)
+    looking.simulated = looking.simulated or says_simulated(window)
     looking.sizes[window_side(window)] += 1
     said = unknown_split(window, looking.options)
     if said is not None:
@@ -174,26 +189,33 @@ def _look(looking: _Looking, window: Window) -> None:
     held = {modality: image for modality, image in images.items() if image is not None}
     if found is None or len(held) < len(images) or (held and not _has_pixels(looking, name, held)):
         return
-    label, text, classes = found
     box, lon, lat = footprint(window)
-    place = Place(name, box, given_split(window, looking.options), classes)
+    place = Place(name, box, given_split(window, looking.options), found.classes)
     steps = {modality: len(image.values) for modality, image in held.items()}
     times = _times(window, held.values())
     size = sum(image.values.nbytes for image in held.values())
     looking.room -= size
     kept = held if looking.room >= 0 else None
-    looking.rows.append(ScannedWindow(window, place, lon, lat, times, label, text, steps, kept))
+    row = ScannedWindow(
+        window, place, lon, lat, times, found.value, found.text, found.target, steps, kept
+    )
+    looking.rows.append(row)
 
 
 def _has_pixels(looking: _Looking, name: str, held: dict[str, SourceImages]) -> bool:
     """Whether there is any valid pixel of a window."""
     empty = [modality for modality, image in held.items() if not len(image.values)]
+    fix, when = "Materialize its imagery, or leave it out with --groups or --tags", ""
+    if looking.options.temporal_range is not None:
+        first, last = (moment.date() for moment in looking.options.temporal_range)
+        when = f" within --temporal-range {first}/{last}"
+        fix = f"Widen --temporal-range. Of a window without any: {fix}"
     if len(empty) == len(held):
-        fix = "Materialize its imagery, or leave it out with --groups or --tags"
-        looking.findings.add_window("error", "A window has no valid pixel", name, fix)
+        looking.findings.add_window("error", f"A window has no valid pixel{when}", name, fix)
         return False
     for modality in empty:
-        looking.findings.add_window("warning", f"A window has no valid pixel of {modality}", name)
+        what = f"A window has no valid pixel of {modality}{when}"
+        looking.findings.add_window("warning", what, name)
     return True
 
 
@@ -201,43 +223,51 @@ def _images(looking: _Looking, window: Window, modality: str) -> SourceImages | 
     assert looking.parts.modalities is not None
     plan = looking.parts.modalities[modality]
     try:
-        images = read_images(window, looking.dataset.layers, plan, looking.options)
+        images = window_images(window, looking.dataset.layers, plan, looking.options)
     except DatasetError as error:
-        looking.findings.add_window("error", error.what, sample_id(window), error.fix)
+        looking.findings.add_window("error", error.what, sample_id(window), error.fix, error.where)
         return None
     looking.pixels[modality].add(images.values)
     return images
 
 
-def _label(looking: _Looking, window: Window) -> tuple[Any, str | None, tuple[str, ...]] | None:
-    """Label, text and classes of a window; None if it cannot be used."""
+def _label(looking: _Looking, window: Window) -> WindowLabel | None:
+    """What the label of a window says; None if it cannot be used."""
     plan, name = looking.parts.label, sample_id(window)
     if plan is None:
         return None
     try:
         if plan.dense:
-            label = raster_label(window, plan, looking.dataset.layers[plan.layer])
-            classes = _shown(plan, label)
-            usable = bool(classes) if plan.classes else bool(np.isfinite(label).any())
-            if not usable:
-                what = "The label of a window has no valid pixel"
-                looking.findings.add_window("warning", what, name)
-            return None, None, classes
+            found = dense_label(window, plan, looking.dataset.layers[plan.layer])
+            return _dense(looking, plan, found, name)
         if name in looking.parts.unlabelled:
             raise looking.parts.unlabelled[name]
         value, text = vector_label(plan, looking.parts.properties[name])
     except LabelError as error:
-        looking.findings.add_window("error", error.what, name, error.fix)
+        looking.findings.add_window("error", error.what, name, error.fix, error.where)
         return None
     if plan.task_type == "multilabel":
-        return value, text, tuple(c for c, on in zip(plan.classes, value, strict=True) if on)
-    return value, text, (text,) if plan.classes else ()
+        shown = tuple(c for c, on in zip(plan.classes, value, strict=True) if on)
+        return WindowLabel(value, text, shown)
+    if plan.classes:
+        return WindowLabel(value, text, (text,))
+    return WindowLabel(value, text, target=(value, value))
 
 
-def _shown(plan: LabelPlan, label: np.ndarray) -> tuple[str, ...]:
-    if not plan.classes:
-        return ()
-    return tuple(plan.classes[i] for i in np.unique(label[label != IGNORE]).tolist())
+def _dense(looking: _Looking, plan: LabelPlan, found: DenseLabel, name: str) -> WindowLabel:
+    """What the labels of a window's pixels say; they themselves are read again for packing."""
+    if found.conflicts:
+        looking.conflicts[name] = found.conflicts
+    if found.unsaid:
+        what = f"Polygons without a {plan.property_name} are left out"
+        looking.findings.add_window("warning", what, name)
+    known = found.values[found.values != IGNORE if plan.classes else np.isfinite(found.values)]
+    if not known.size:
+        looking.findings.add_window("warning", "The label of a window has no valid pixel", name)
+        return WindowLabel()
+    if plan.classes:
+        return WindowLabel(classes=tuple(plan.classes[i] for i in np.unique(known).tolist()))
+    return WindowLabel(target=(float(known.min()), float(known.max())))
 
 
 def _times(window: Window, images: Iterable[SourceImages]) -> tuple[datetime, datetime]:
@@ -250,14 +280,3 @@ def _times(window: Window, images: Iterable[SourceImages]) -> tuple[datetime, da
     joined = np.concatenate(held)
     first, last = int(joined[:, 0].min()), int(joined[:, 1].max())
     return _EPOCH + timedelta(microseconds=first), _EPOCH + timedelta(microseconds=last)
-
-
-def _says_simulated(window: Window) -> bool:
-    if (window.options or {}).get("simulated"):
-        return True
-    return any(
-        isinstance(item, dict) and item.get("simulated")
-        for data in window.load_layer_datas().values()
-        for group in data.serialized_item_groups
-        for item in group
-    )

@@ -143,6 +143,16 @@ def _damaged(source: UPath) -> str:
     return f"{source}/windows"
 
 
+def reading_failed(path: str, error: BaseException) -> str:
+    """A file or folder, and why it cannot be read: the message, and what it was caused by."""
+    said = [f"{type(error).__name__}: {error}"]
+    while (cause := error.__cause__) is not None:
+        said.append(str(cause))
+        error = cause
+    text = "; ".join(dict.fromkeys(said))
+    return text if path in text else f"{path} ({text})"
+
+
 def sample_id(window: Window) -> str:
     """A window's sample id: its group and name."""
     return f"{window.group}/{window.name}"

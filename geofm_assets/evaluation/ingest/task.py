@@ -1,5 +1,8 @@
 """A task's own windows as an evaluation dataset, so that every model can be swept on them.
 
+They are read from the task's tables and packed files (`from_chips`); nothing is copied but what
+becomes a sample.
+
 Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
@@ -9,7 +12,7 @@ from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.ingest.ingest import CODE_VERSION
+from geofm_assets.evaluation.ingest.pack import CODE_VERSION
 from geofm_assets.evaluation.ingest.stages import EvaluationDatasetStage
 from geofm_assets.training.stages import ManifestStage, TrainingTask
 from geofm_assets.windows.stages import dataset_key
@@ -23,7 +26,7 @@ class TaskDatasetStage:
     code_version: str = CODE_VERSION
 
     def make(self, store: Store, report: Report = silent) -> Outcome:
-        """Ingest the task's rslearn dataset, or leave it if nothing changed.
+        """Pack the task's windows as samples, or leave them if nothing changed.
 
         Raises:
             MissingUpstreamError: the task has no split manifest yet.

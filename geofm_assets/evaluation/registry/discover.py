@@ -7,7 +7,7 @@ told by flags.
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,49 +44,43 @@ class Discovery:
     Attributes:
         datasets: by name.
         problems: what could not be used, each with what to do about it.
+        broken: of the problems, those of a dataset, by its name: what its file calls it as far as
+            that can be read, else its folder's.
     """
 
     datasets: dict[str, DiscoveredDataset] = field(default_factory=dict)
     problems: tuple[GeofmError, ...] = ()
-
-
-def discover(environment: Mapping[str, str]) -> dict[str, DiscoveredDataset]:
-    """Datasets in the folders of `GEOFM_EVAL_DATASETS`, by name.
-
-    Args:
-        environment: variables, such as `os.environ`.
-
-    Raises:
-        ConfigError: a folder does not exist, an evaluation.yaml cannot be used, or two datasets
-            have one name. `search` goes on instead.
-    """
-    found = search(environment)
-    if found.problems:
-        raise found.problems[0]
-    return found.datasets
+    broken: dict[str, GeofmError] = field(default_factory=dict)
 
 
 def search(environment: Mapping[str, str]) -> Discovery:
-    """Like `discover`, with what cannot be used beside what can."""
-    datasets: dict[str, DiscoveredDataset] = {}
+    """Datasets in the folders of `GEOFM_EVAL_DATASETS`, and what of them cannot be used.
+
+    Args:
+        environment: variables, such as `os.environ`.
+    """
+    found: dict[str, list[DiscoveredDataset]] = {}
     problems: list[GeofmError] = []
+    broken: dict[str, GeofmError] = {}
     for root in _roots(environment):
         if not root.is_dir():
-            problems.append(
-                ConfigError(
-                    "There is no such folder", where=f"{VARIABLE}: {root}", fix="Correct it"
-                )
-            )
+            missing = "There is no such folder"
+            problems.append(ConfigError(missing, where=f"{VARIABLE}: {root}", fix="Correct it"))
             continue
         for folder in _dataset_folders(root):
             try:
                 options = read_options(folder)
-                _require_new(options.name, folder, datasets)
             except GeofmError as error:
                 problems.append(error)
+                broken[_called(folder)] = error
                 continue
-            datasets[options.name] = DiscoveredDataset(folder, options)
-    return Discovery(dict(sorted(datasets.items())), tuple(problems))
+            found.setdefault(options.name, []).append(DiscoveredDataset(folder, options))
+    for name, named in found.items():
+        if len(named) > 1:  # nobody can tell which one is meant
+            broken[name] = _several(name, named)
+            problems.append(broken[name])
+    datasets = {name: named[0] for name, named in sorted(found.items()) if len(named) == 1}
+    return Discovery(datasets, tuple(problems), broken)
 
 
 def read_options(folder: Path) -> IngestOptions:
@@ -177,13 +171,21 @@ def _name_of(folder: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "_", folder.name.lower()).strip("_")
 
 
-def _require_new(name: str, folder: Path, found: Mapping[str, DiscoveredDataset]) -> None:
-    if name in found:
-        raise ConfigError(
-            f"Two datasets are named {name!r}",
-            where=f"{found[name].folder} and {folder}",
-            fix=f"Give one of them another name in its {OPTIONS_FILE}",
-        )
+def _called(folder: Path) -> str:
+    """The name of a dataset whose file cannot be used."""
+    try:
+        said = _mapping(folder / OPTIONS_FILE).get("name")
+    except ConfigError:
+        said = None
+    return said if isinstance(said, str) else _name_of(folder)
+
+
+def _several(name: str, named: Sequence[DiscoveredDataset]) -> ConfigError:
+    return ConfigError(
+        f"{len(named)} datasets are named {name!r}",
+        where=" and ".join(str(one.folder) for one in named),
+        fix=f"Give each another name in its {OPTIONS_FILE}",
+    )
 
 
 def _first(error: ValidationError) -> tuple[str, str]:

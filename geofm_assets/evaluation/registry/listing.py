@@ -1,6 +1,6 @@
 """The registry as people and programs read it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -9,14 +9,18 @@ from rich.table import Table
 
 from geofm_assets.evaluation.registry.discover import DiscoveredDataset
 from geofm_assets.evaluation.registry.entry import SPLITS, DatasetEntry, RegistryFile
+from geofm_assets.evaluation.registry.kept import Leftover
 
 REGISTERED, LOST, DISCOVERED = "registered", "files missing", "not ingested"
+UNREGISTERED, UNFINISHED = "not registered", "not registered, unfinished"
 
 
 def dataset_rows(
     registry: RegistryFile,
     with_files: Collection[str],
     discovered: Mapping[str, DiscoveredDataset],
+    leftovers: Mapping[str, Leftover],
+    warnings: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
     """One record a dataset, sorted by name, ready for JSON.
 
@@ -24,14 +28,18 @@ def dataset_rows(
         registry: what is registered.
         with_files: names of the datasets whose samples are in the store.
         discovered: what lies where datasets are looked for.
+        leftovers: what has files in the store and is not registered.
+        warnings: of the last ingest, by name of the dataset.
     """
     rows = {
         name: _registered(entry, REGISTERED if name in with_files else LOST)
         for name, entry in registry.datasets.items()
     }
+    for name, left in leftovers.items():
+        rows[name] = _left_over(name, left)
     for name, found in discovered.items():
         rows.setdefault(name, _discovered(name, found))
-    return [rows[name] for name in sorted(rows)]
+    return [{**rows[name], "warnings": list(warnings.get(name, ()))} for name in sorted(rows)]
 
 
 def entry_record(entry: DatasetEntry) -> dict[str, Any]:
@@ -54,6 +62,8 @@ def print_datasets(console: Console, rows: list[dict[str, Any]]) -> None:
         table.add_column(column, no_wrap=column == "name")
     for row in rows:
         state = row["state"] + (", SIMULATED" if row["simulated"] else "")
+        if count := len(row["warnings"]):
+            state += f", {count} warning{'s' * (count > 1)}"
         counts = "/".join(f"{row['counts'][s]:,}" for s in SPLITS) if row["counts"] else ""
         direction = {True: ", lower is better", False: "", None: ""}[row["lower_is_better"]]
         metric = f"{row['metric']}{direction}" if row["metric"] else ""
@@ -63,6 +73,15 @@ def print_datasets(console: Console, rows: list[dict[str, Any]]) -> None:
     waiting = [row["name"] for row in rows if row["state"] == DISCOVERED]
     if waiting:
         console.print(f"Ingest one:  geofm evals ingest --name {waiting[0]}", highlight=False)
+    left = [row["name"] for row in rows if row["state"] in (UNREGISTERED, UNFINISHED)]
+    if left:
+        console.print(f"Delete one:  geofm evals remove {left[0]}", highlight=False)
+
+
+def print_warnings(console: Console, warnings: Sequence[str]) -> None:
+    """What validation warned of, a line each."""
+    for warning in warnings:
+        console.print(f"  {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_entry(console: Console, entry: DatasetEntry) -> None:
@@ -140,6 +159,23 @@ def _registered(entry: DatasetEntry, state: str) -> dict[str, Any]:
         "dataset_id": entry.dataset_id,
         "source": entry.source,
         "simulated": entry.simulated,
+    }
+
+
+def _left_over(name: str, found: Leftover) -> dict[str, Any]:
+    """The same fields, empty where the registry would tell."""
+    return {
+        "name": name,
+        "state": UNREGISTERED if found.finished else UNFINISHED,
+        "display_name": name,
+        "task_type": None,
+        "modalities": [],
+        "counts": None,
+        "metric": None,
+        "lower_is_better": None,
+        "dataset_id": None,
+        "source": found.source,
+        "simulated": found.simulated,
     }
 
 

@@ -30,7 +30,14 @@ _Release = Callable[[], None]
 
 
 @contextmanager
-def exclusive(store: Store, key: str, *, taken: str, wait_s: float = 0.0) -> Iterator[None]:
+def exclusive(
+    store: Store,
+    key: str,
+    *,
+    taken: str,
+    wait_s: float = 0.0,
+    waiting: Callable[[str], None] | None = None,
+) -> Iterator[None]:
     """Hold a lock of a store; other processes and threads wait or are refused.
 
     Args:
@@ -38,6 +45,7 @@ def exclusive(store: Store, key: str, *, taken: str, wait_s: float = 0.0) -> Ite
         key: of the lock's file. A local one stays, empty, when the lock is let go.
         taken: what to say if another holds it: the first half of a sentence that ends in who.
         wait_s: seconds to wait for another holder before giving up.
+        waiting: told who holds it, each time it was asked for in vain.
 
     Raises:
         RegistryError: another holds it; or the store cannot be locked.
@@ -53,6 +61,8 @@ def exclusive(store: Store, key: str, *, taken: str, wait_s: float = 0.0) -> Ite
                 if store.is_local
                 else "Wait until it has ended; if it was killed, delete that file",
             )
+        if waiting is not None:
+            waiting(_holder(store, key))
         time.sleep(_POLL_S)
     try:
         yield

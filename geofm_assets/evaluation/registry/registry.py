@@ -18,6 +18,7 @@ from geofm_assets.evaluation.registry.entry import REGISTRY_VERSION, DatasetEntr
 from geofm_assets.evaluation.registry.lock import exclusive
 
 REGISTRY_KEY = "evaluation/registry.json"
+DATASETS_KEY = "evaluation/datasets"
 LOCK_KEY = "evaluation/.registry.lock"
 _WAIT_S = 30.0  # a change takes milliseconds; whoever waits longer waits for something stuck
 _KEEP = "Move it away and ingest the datasets again, or put back a copy of it"
@@ -26,7 +27,7 @@ _NAME = re.compile(DatasetEntry.model_json_schema()["properties"]["name"]["patte
 
 def dataset_folder(name: str) -> str:
     """Store key of the folder that holds a dataset's files."""
-    return f"evaluation/datasets/{name}"
+    return f"{DATASETS_KEY}/{name}"
 
 
 class Registry:
@@ -52,12 +53,19 @@ class Registry:
         """The whole registry, empty if nothing was registered yet.
 
         Raises:
-            RegistryError: the file is damaged, or a newer version of this package wrote it.
+            RegistryError: the file is damaged or unreadable, or a newer version of this package
+                wrote it.
         """
         try:
             data = self._store.read_bytes(REGISTRY_KEY)
         except FileNotFoundError:
             return RegistryFile()
+        except OSError as error:
+            raise RegistryError(
+                f"The registry cannot be read: {error.strerror or error}",
+                where=self.url,
+                fix="Make it a file this user may read, or use another --store",
+            ) from error
         try:
             document = json.loads(data)
         except ValueError as error:
@@ -118,19 +126,34 @@ class Registry:
                 )
             self._write(RegistryFile(datasets={**found.datasets, entry.name: entry}))
 
-    def remove(self, name: str) -> DatasetEntry:
-        """Take a dataset out of the registry and delete its files.
+    def leftovers(self) -> list[str]:
+        """Names of datasets that have files and are not registered, sorted.
+
+        An ingest was killed, is running, or was told not to register.
+        """
+        folder = self._store.path(DATASETS_KEY)
+        if not folder.exists():
+            return []
+        known = self.read().datasets
+        names = [p.name for p in folder.iterdir() if p.is_dir()]
+        return sorted(name for name in names if _NAME.fullmatch(name) and name not in known)
+
+    def remove(self, name: str) -> DatasetEntry | None:
+        """Take a dataset out of the registry and delete its files, or those of a leftover.
 
         Embeddings and scores stay. Killed half-way, it is finished by removing again.
 
         Returns:
-            What the registry said of it.
+            What the registry said of it, None of a leftover.
 
         Raises:
             RegistryError: no such dataset, it is being ingested, or the registry cannot be read
                 or locked.
         """
         with self.claim(name):
+            if name in self.leftovers():
+                self._delete_files(name)
+                return None
             entry = self.get(name)
             self._delete_files(name)
             with self.lock():

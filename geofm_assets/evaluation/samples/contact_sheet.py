@@ -1,8 +1,10 @@
-"""Contact sheets: what the samples of a class look like, one picture per class and split."""
+"""Contact sheets: what the samples of a class look like, in every split."""
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,9 +16,15 @@ from geofm_assets.evaluation.samples.packed import PackedSamples
 from geofm_assets.evaluation.samples.types import EvalSample, SampleImage
 from geofm_assets.imagery.bands import SENTINEL1, SENTINEL2
 
+OWN_SHEETS = 24
+"""Up to so many classes have sheets of their own."""
+PAGE_ROWS, PAGES = 12, 20
+"""Classes on a page that several share, and pages of a split."""
+_PAGED = PAGE_ROWS * PAGES
 _COLUMNS, _ROWS = 6, 3
 _TILE, _GAP, _HEADER = 96, 4, 18
 _PAPER, _INK, _EMPTY = (250, 250, 248), (40, 40, 40), (190, 190, 190)
+_SIMULATED, _WARN = "SIMULATED", (190, 0, 140)
 _RGB: Mapping[str, tuple[str, ...]] = {
     SENTINEL2: ("B04", "B03", "B02"),
     SENTINEL1: ("vv", "vh", "vv"),
@@ -24,41 +32,107 @@ _RGB: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Sheets:
+    """What was drawn.
+
+    Attributes:
+        keys: store keys, sorted.
+        classes: how many classes are shown.
+        of: how many there are.
+    """
+
+    keys: list[str]
+    classes: int
+    of: int
+
+
 def write_sheets(
     store: Store, samples: PackedSamples, modalities: Mapping[str, ModalityEntry], seed: int
-) -> list[str]:
-    """Write one PNG for every class and split that has samples.
+) -> Sheets:
+    """Draw samples of every class and split.
 
     True colour of the image with most valid pixels where there is Sentinel-2 or Landsat,
     Sentinel-1 as VV, VH, VV elsewhere; for dense labels the label beside it. Regressions have one
-    class, `all`.
+    class, `all`. Up to OWN_SHEETS classes have a PNG each, per split; more share pages, a row of
+    samples each, of which there are at most PAGES a split: classes with most samples in train come
+    first into those, and stand there in order of class id. Pictures of simulated data say so.
 
     Args:
         store: where to.
         samples: of the dataset.
         modalities: their statistics stretch the colours (2nd to 98th percentile of train).
         seed: which samples are shown.
-
-    Returns:
-        Store keys, sorted.
     """
-    ids: list[str] = samples.table["sample_id"].to_pylist()
-    keys: list[str] = []
-    taken: set[str] = set()
-    for class_id, name in enumerate(samples.classes or ("all",)):
-        slug = _slug(name, class_id, taken)
-        for split in SPLITS:
-            rows = _showing(samples, samples.rows(split), class_id)
-            if not len(rows):
-                continue
-            order = np.argsort(keyed_hashes([ids[r] for r in rows], seed), kind="stable")
-            shown = rows[order][: _COLUMNS * _ROWS].tolist()
-            tiles = [_tile(samples.read(row), samples, modalities, class_id) for row in shown]
-            title = f"{samples.name}  {split}  {name}  ({len(rows)} samples)"
-            key = f"evaluation/datasets/{samples.name}/sheets/{split}-{slug}.png"
-            store.write_bytes(key, _sheet(title, tiles))
+    names = samples.classes or ("all",)
+    drawing = _Drawing(samples, modalities, seed, samples.table["sample_id"].to_pylist())
+    by_split = {split: _by_class(samples, samples.rows(split)) for split in SPLITS}
+    draw, most = (_own_sheets, OWN_SHEETS) if len(names) <= OWN_SHEETS else (_pages, _PAGED)
+    shown = _most_seen(by_split["train"], len(names), most)
+    keys = []
+    for split, rows in by_split.items():
+        for file, data in draw(drawing, split, {c: rows[c] for c in shown if c in rows}):
+            key = f"evaluation/datasets/{samples.name}/sheets/{split}-{file}.png"
+            store.write_bytes(key, data)
             keys.append(key)
-    return sorted(keys)
+    return Sheets(sorted(keys), len(shown), len(names))
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What sheets are drawn from."""
+
+    samples: PackedSamples
+    modalities: Mapping[str, ModalityEntry]
+    seed: int
+    ids: Sequence[str]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the pictures must say that the data was simulated."""
+        return self.samples.layout.simulated
+
+    def tiles(self, rows: np.ndarray, class_id: int, count: int) -> list[Image.Image]:
+        """The samples whose ids hash lowest."""
+        order = np.argsort(keyed_hashes([self.ids[r] for r in rows], self.seed), kind="stable")
+        chosen = rows[order][:count].tolist()
+        read = self.samples.read
+        return [_tile(read(row), self.samples, self.modalities, class_id) for row in chosen]
+
+
+def _own_sheets(
+    drawing: _Drawing, split: str, rows: Mapping[int, np.ndarray]
+) -> Iterator[tuple[str, bytes]]:
+    """A file and its bytes for every class that a split has."""
+    taken: set[str] = set()
+    for class_id, name in enumerate(drawing.samples.classes or ("all",)):
+        slug = _slug(name, class_id, taken)
+        if class_id in rows:
+            tiles = drawing.tiles(rows[class_id], class_id, _COLUMNS * _ROWS)
+            title = f"{drawing.samples.name}  {split}  {name}  ({len(rows[class_id])} samples)"
+            yield slug, _sheet(title, tiles, drawing.simulated)
+
+
+def _pages(
+    drawing: _Drawing, split: str, rows: Mapping[int, np.ndarray]
+) -> Iterator[tuple[str, bytes]]:
+    """A file and its bytes for every PAGE_ROWS classes that a split has."""
+    classes = drawing.samples.classes
+    held = sorted(rows)
+    count = -(-len(held) // PAGE_ROWS)
+    for page in range(count):
+        lines = []
+        for class_id in held[page * PAGE_ROWS : (page + 1) * PAGE_ROWS]:
+            tiles = drawing.tiles(rows[class_id], class_id, _COLUMNS)
+            lines.append((f"{classes[class_id]}  ({len(rows[class_id])} samples)", tiles))
+        title = f"{drawing.samples.name}  {split}  page {page + 1} of {count}"
+        yield f"page_{page + 1:02d}", _page(title, lines, drawing.simulated)
+
+
+def _most_seen(rows: Mapping[int, np.ndarray], count: int, most: int) -> list[int]:
+    """At most so many of `count` class ids: those with most samples, of equals the lower."""
+    order = sorted(range(count), key=lambda c: (-len(rows.get(c, ())), c))
+    return sorted(order[:most])
 
 
 def _slug(name: str, class_id: int, taken: set[str]) -> str:
@@ -70,16 +144,19 @@ def _slug(name: str, class_id: int, taken: set[str]) -> str:
     return slug
 
 
-def _showing(samples: PackedSamples, rows: np.ndarray, class_id: int) -> np.ndarray:
-    """Those of some rows that show a class."""
-    if not samples.classes or not len(rows):
-        return rows
-    if samples.task_type == "segmentation":
-        shown = [bool((samples.labels([row]) == class_id).any()) for row in rows.tolist()]
-        return rows[np.array(shown, bool)]
-    labels = samples.labels(rows)
-    held = labels[:, class_id] == 1 if samples.task_type == "multilabel" else labels == class_id
-    return rows[held]
+def _by_class(samples: PackedSamples, rows: np.ndarray) -> dict[int, np.ndarray]:
+    """Those of some rows that show a class, by class id; classes none shows are left out."""
+    if not len(rows):
+        return {}
+    if not samples.classes:
+        return {0: rows}
+    found: dict[int, list[int]] = defaultdict(list)
+    for row in rows.tolist():
+        (label,) = samples.labels([row])
+        held = np.flatnonzero(label) if samples.task_type == "multilabel" else np.unique(label)
+        for class_id in held[held >= 0].tolist():
+            found[class_id].append(row)
+    return {class_id: np.array(held) for class_id, held in sorted(found.items())}
 
 
 def _tile(
@@ -147,21 +224,55 @@ def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
     return both
 
 
-def _sheet(title: str, tiles: Sequence[Image.Image]) -> bytes:
-    width = tiles[0].width
+def _sheet(title: str, tiles: Sequence[Image.Image], simulated: bool) -> bytes:
+    """Samples of one class."""
     columns = min(_COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    font = ImageFont.load_default(size=11)
-    text = title.encode("latin-1", "replace").decode("latin-1")
-    size = (
-        max(columns * (width + _GAP) + _GAP, int(font.getlength(text)) + 2 * _GAP),
-        _HEADER + rows * (_TILE + _GAP) + _GAP,
-    )
-    sheet = Image.new("RGB", size, _PAPER)
-    ImageDraw.Draw(sheet).text((_GAP, 3), text, fill=_INK, font=font)
-    for number, tile in enumerate(tiles):
-        row, column = divmod(number, columns)
-        sheet.paste(tile, (_GAP + column * (width + _GAP), _HEADER + row * (_TILE + _GAP)))
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    sheet = _paper(title, rows, _TILE, simulated)
+    for number, row in enumerate(rows):
+        _lay(sheet, row, _HEADER + number * (_TILE + _GAP))
+    return _png(sheet)
+
+
+def _page(title: str, lines: Sequence[tuple[str, Sequence[Image.Image]]], simulated: bool) -> bytes:
+    """Samples of several classes, a row each below its name."""
+    sheet = _paper(title, [tiles for _, tiles in lines], _HEADER + _TILE, simulated)
+    for number, (name, tiles) in enumerate(lines):
+        top = _HEADER + number * (_HEADER + _TILE + _GAP)
+        ImageDraw.Draw(sheet).text((_GAP, top + 3), _latin(name), fill=_INK, font=_font())
+        _lay(sheet, tiles, top + _HEADER)
+    return _png(sheet)
+
+
+def _paper(
+    title: str, rows: Sequence[Sequence[Image.Image]], height: int, simulated: bool
+) -> Image.Image:
+    """An empty sheet with its title, for rows of tiles of a height in pixels each."""
+    said = f"{_SIMULATED}  " if simulated else ""
+    before = int(_font().getlength(said))
+    across = max(len(row) * (row[0].width + _GAP) for row in rows) + _GAP
+    width = max(across, before + int(_font().getlength(_latin(title))) + 2 * _GAP)
+    sheet = Image.new("RGB", (width, _HEADER + len(rows) * (height + _GAP) + _GAP), _PAPER)
+    ImageDraw.Draw(sheet).text((_GAP, 3), said, fill=_WARN, font=_font())
+    ImageDraw.Draw(sheet).text((_GAP + before, 3), _latin(title), fill=_INK, font=_font())
+    return sheet
+
+
+def _lay(sheet: Image.Image, tiles: Sequence[Image.Image], top: int) -> None:
+    for column, tile in enumerate(tiles):
+        sheet.paste(tile, (_GAP + column * (tile.width + _GAP), top))
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=11)
+
+
+def _latin(text: str) -> str:
+    """What the font that comes with the library can write."""
+    return text.encode("latin-1", "replace").decode("latin-1")
+
+
+def _png(sheet: Image.Image) -> bytes:
     sink = io.BytesIO()
     sheet.save(sink, format="PNG")
     return sink.getvalue()

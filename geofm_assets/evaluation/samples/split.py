@@ -11,12 +11,13 @@ import numpy as np
 import shapely
 
 from geofm_assets.core.errors import DatasetError
-from geofm_assets.core.hashing import keyed_hash, keyed_hashes
+from geofm_assets.core.hashing import keyed_hash
 from geofm_assets.evaluation.registry.entry import SPLITS, SplitRule
+from geofm_assets.evaluation.samples.draw import hash_order
 
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 _HALVES = {"val": 0.5, "test": 0.5}
-_ATTEMPTS, _BLOCK_STEPS = 64, 20_000
+_FEWEST, _ATTEMPTS, _BLOCK_STEPS = 5, 64, 20_000  # fewer than 5 have no val or test of SHARES
 _MISSING_TRAIN, _MISSING_OTHER = 10_000.0, 100.0
 ALIASES = {
     "train": "train",
@@ -142,25 +143,14 @@ def subset_ranks(sample_ids: Sequence[str], strata: Sequence[str], seed: int) ->
         groups[stratum].append(sample_id)
     ranks = {}
     for members in groups.values():
-        for place, sample_id in enumerate(_hash_order(members, seed)):
+        for place, sample_id in enumerate(hash_order(members, seed)):
             ranks[sample_id] = place / len(members)
     return ranks
 
 
-def draw(sample_ids: Sequence[str], count: int, seed: int) -> set[str]:
-    """The `count` samples whose ids hash lowest, whatever their order."""
-    return set(_hash_order(list(sample_ids), seed)[:count])
-
-
-def _hash_order(names: list[str], seed: int) -> list[str]:
-    keys = keyed_hashes(names, seed).tolist()
-    return [name for _, name in sorted(zip(keys, names, strict=True))]
-
-
 def _require_complete(places: Sequence[Place], given: Mapping[str | None, int]) -> None:
-    missing = [name for name in SPLITS if not given.get(name)]
     fix = "Say --split-rule spatial_blocks, or --split-property for the option that names the split"
-    if missing:
+    if missing := [name for name in SPLITS if not given.get(name)]:
         raise DatasetError(f"The source has no {' and no '.join(missing)} split", fix=fix)
     if given.get(None):
         first = min(p.sample_id for p in places if p.given is None)
@@ -173,17 +163,18 @@ def _require_complete(places: Sequence[Place], given: Mapping[str | None, int]) 
 
 
 def _random(places: Sequence[Place], seed: int) -> dict[str, str]:
-    """Per class, shares of the keyed-hash order."""
+    """Per class, shares of the keyed-hash order; mixtures too rare to be divided go together."""
+    counts = Counter(place.classes for place in places)
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for place in places:
-        groups[place.classes].append(place.sample_id)
+    for p in places:
+        rare = len(p.classes) > 1 and counts[p.classes] < _FEWEST
+        groups[() if rare else p.classes].append(p.sample_id)
     by_id = {}
     edge = SHARES["train"] + SHARES["val"]
     for members in groups.values():
-        for number, sample_id in enumerate(_hash_order(members, seed)):
+        for number, key in enumerate(hash_order(members, seed)):
             share = (number + 0.5) / len(members)
-            name = "train" if share < SHARES["train"] else "val" if share < edge else "test"
-            by_id[sample_id] = name
+            by_id[key] = "train" if share < SHARES["train"] else "val" if share < edge else "test"
     return by_id
 
 

@@ -15,7 +15,7 @@ from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.assets import DATASET_KEY, EVAL_DATASETS
 from geofm_assets.evaluation.registry.registry import Registry
 from geofm_assets.evaluation.sweeps.partitions import DATASETS, MODELS, Cell
-from geofm_assets.evaluation.sweeps.run import open_model, open_samples
+from geofm_assets.evaluation.sweeps.run import OpenModel, named, open_model, open_samples
 from geofm_assets.evaluation.sweeps.settings import EVERYTHING, SweepSettings
 from geofm_assets.evaluation.sweeps.stages import (
     EmbeddingsStage,
@@ -75,9 +75,36 @@ class SweepConfig(dg.Config):
                 fix="Correct it and launch again",
             ) from error
 
+    @classmethod
+    def of(cls, settings: SweepSettings, force: bool) -> "SweepConfig":
+        """The config that asks for these settings.
 
-def build_sweep_assets() -> list[dg.AssetsDefinition]:
-    """The assets of the grid."""
+        Raises:
+            ConfigError: a setting that no launch can change has another value than its own.
+        """
+        config = cls(
+            force=force,
+            sweep=settings.sweep,
+            patch_size=settings.patch_size or 0,
+            subset=settings.subset,
+            int8=settings.precision == "int8",
+            seed=settings.seed,
+        )
+        if config.settings() != settings:
+            raise ConfigError(
+                "epochs, batch_size, eval_every and resamples can be changed in Python only",
+                where="the sweep's settings",
+                fix="Leave them out, or call run_sweep",
+            )
+        return config
+
+
+def build_sweep_assets(opening: OpenModel = open_model) -> list[dg.AssetsDefinition]:
+    """The assets of the grid.
+
+    Args:
+        opening: of models; whoever materializes many cells in one process gives a `LastModel`.
+    """
     embeddings_stage, scores_stage = EmbeddingsStage(), ProbeScoresStage()
     leaderboard_stage = LeaderboardStage()
     embeddings_key, scores_key = (
@@ -116,7 +143,7 @@ def build_sweep_assets() -> list[dg.AssetsDefinition]:
         opened, settings = store.open(), config.settings()
         yield from emit_partitions(
             context,
-            lambda key: _encode(opened, hub.open(), key, settings, config.force),
+            lambda key: _encode(opened, opening, hub.open(), key, settings, config.force),
             code_version=embeddings_stage.code_version,
         )
 
@@ -129,7 +156,10 @@ def build_sweep_assets() -> list[dg.AssetsDefinition]:
         kinds={"pytorch", "parquet"},
         code_version=scores_stage.code_version,
         output_required=False,
-        check_specs=check_specs(scores_key, "schema", partitions_def=grid),
+        check_specs=[
+            *check_specs(scores_key, "schema", partitions_def=grid),
+            *check_specs(scores_key, "seen_in_training", partitions_def=grid, blocking=False),
+        ],
         description="kNN and linear probes on cached embeddings: every learning rate, "
         "normalisation and pooling in one batch, the best by validation, test once.",
     )
@@ -142,7 +172,7 @@ def build_sweep_assets() -> list[dg.AssetsDefinition]:
         opened, settings = store.open(), config.settings()
         yield from emit_partitions(
             context,
-            lambda key: _probe(opened, hub.open(), key, settings, config.force),
+            lambda key: _probe(opened, opening, hub.open(), key, settings, config.force),
             code_version=scores_stage.code_version,
         )
 
@@ -179,20 +209,30 @@ def register_datasets(instance: dg.DagsterInstance, store: Store) -> None:
 
 
 def _encode(
-    store: Store, hub: ModelHub, partition: str, settings: SweepSettings, force: bool
+    store: Store,
+    opening: OpenModel,
+    hub: ModelHub,
+    partition: str,
+    settings: SweepSettings,
+    force: bool,
 ) -> Outcome:
     cell = Cell.parse(partition)
     entry = Registry(store).get(cell.dataset)
-    model = open_model(store, cell.model, hub)
+    model = opening(store, cell.model, hub)
     samples = open_samples(store, entry)
-    return EmbeddingsStage(settings).make(store, model, samples, entry, force, notify)
+    return EmbeddingsStage(settings).make(store, model, samples, entry, force, named(notify, cell))
 
 
 def _probe(
-    store: Store, hub: ModelHub, partition: str, settings: SweepSettings, force: bool
+    store: Store,
+    opening: OpenModel,
+    hub: ModelHub,
+    partition: str,
+    settings: SweepSettings,
+    force: bool,
 ) -> Outcome:
     cell = Cell.parse(partition)
     entry = Registry(store).get(cell.dataset)
-    info = open_model(store, cell.model, hub).info
+    info = opening(store, cell.model, hub).info
     samples = open_samples(store, entry)
-    return ProbeScoresStage(settings).make(store, info, samples, entry, force, notify)
+    return ProbeScoresStage(settings).make(store, info, samples, entry, force, named(notify, cell))

@@ -1,11 +1,14 @@
 """The leaderboard as one HTML file that needs nothing else to be looked at."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 from urllib.parse import quote
+
+from geofm_assets.evaluation.backbones.names import CHECKPOINT
 
 _TITLES = {"linear": "Linear probe", "knn": "k nearest neighbours"}
 _SIMULATED = '<span class="sim">SIMULATED</span>'
@@ -21,9 +24,11 @@ def render(rows: Sequence[Row], left_out: int) -> str:
         left_out: score files of datasets that are no longer what the registry says.
     """
     numbered = list(enumerate(rows))
+    first = [(n, row) for n, row in numbered if row["first"]]
     tables = "\n".join(
-        _table(probe, [(n, r) for n, r in numbered if r["probe"] == probe]) for probe in _TITLES
+        _table(probe, [(n, r) for n, r in first if r["probe"] == probe]) for probe in _TITLES
     )
+    others = [(n, row) for n, row in numbered if not row["first"]]
     models = len({r["model_id"] for r in rows})
     datasets = len({r["dataset_id"] for r in rows})
     summary = f"{_counted(models, 'model')}, {_counted(datasets, 'task')}."
@@ -35,11 +40,15 @@ def render(rows: Sequence[Row], left_out: int) -> str:
     if left_out:
         note = (
             f"{_counted(left_out, 'earlier result')} not shown: the dataset was removed or has "
-            "changed since."
+            "changed since, or an earlier version scored it."
         )
     text = files(__package__).joinpath("leaderboard.html").read_text("utf-8")
     return Template(text).substitute(
-        summary=summary, tables=tables, details=_details(numbered), left_out=note
+        summary=summary,
+        tables=tables,
+        details=_details(first),
+        others=_folded(others),
+        left_out=note,
     )
 
 
@@ -51,8 +60,32 @@ def setting(row: Row) -> str:
     if row["subset"] < 100:
         said.append(f"{row['subset']:g} % of train")
     if row["precision"] != "float":
-        said.append(row["precision"])
+        lost = f"cosine to float mean {row['cosine_mean']:.6g}, least {row['cosine_min']:.6g}"
+        said.append(f"{row['precision']} ({lost})")
     return ", ".join(said)
+
+
+def training(row: Row) -> str:
+    """How a row's probe was trained and its interval drawn, in words."""
+    said = [f"seed {row['seed']}"]
+    if row["probe"] == "linear":
+        said.append(
+            f"{row['epochs']} epochs, validated every {row['eval_every']}, "
+            f"batches of {row['batch_size']}"
+        )
+    return ", ".join([*said, f"{row['resamples']:,} resamples"])
+
+
+def seen(row: Row) -> str:
+    """What to say of test samples in a checkpoint's training windows; empty if nothing."""
+    if not row["model"].startswith(CHECKPOINT) or row["seen_in_training"] == 0:
+        return ""
+    if row["seen_in_training"] is None:
+        return "Whether test samples lie in the checkpoint's training windows is no longer known"
+    return (
+        f"{row['seen_in_training']:,} of {row['test_samples']:,} test samples lie in the "
+        "checkpoint's training windows"
+    )
 
 
 def number(value: float | None) -> str:
@@ -123,14 +156,19 @@ def _variant(row: Row) -> str:
 
 def _head(text: str, below: str, first: str) -> str:
     small = f"<small>{escape(below)}</small>" if below else ""
-    return f'<th data-first="{first}"><button>{escape(text)}</button>{small}</th>'
+    return f'<th data-first="{first}"><button>{_breakable(text)}</button>{small}</th>'
+
+
+def _breakable(text: str) -> str:
+    """Text of a cell that may be broken where paths and names have their joints."""
+    return re.sub(r"([/:@_])", r"\1<wbr>", escape(text))
 
 
 def _model_cell(row: Row) -> str:
     start = f"{row['start']} · {row['model_id'][:_SHOWN]}"
     return (
-        f'<td data-value="{escape(row["model"])}">{escape(row["model"])}'
-        f"<small>{escape(start)}</small></td>"
+        f'<td class="model" data-value="{escape(row["model"])}">{_breakable(row["model"])}'
+        f"<small>{_breakable(start)}</small></td>"
     )
 
 
@@ -144,6 +182,7 @@ def _score_cell(at: tuple[int, Row] | None, rivals: Sequence[Row]) -> str:
     mark = " best" if row["value"] == best else " near" if reaches else ""
     interval = f"{number(row['low'])} to {number(row['high'])}" if row["low"] is not None else ""
     badge = f"<small>{_SIMULATED}</small>" if row["simulated"] else ""
+    badge += f'<small class="seen">{escape(seen(row))}</small>' if seen(row) else ""
     return (
         f'<td class="score{mark}" data-value="{row["value"]!r}" title="{escape(setting(row))}">'
         f'<a href="#n{n}"><b>{number(row["value"])}</b></a><small>{interval}</small>{badge}</td>'
@@ -155,7 +194,7 @@ def _details(rows: Sequence[tuple[int, Row]]) -> str:
     if not rows:
         return "<p>Nothing has been scored yet.</p>"
     names = ("model", "task", "probe", "test", "95 % interval", "samples", "validation", "chosen",
-             "sweep", "weights", "ids", "files")  # fmt: skip
+             "sweep", "training", "weights", "ids", "files")  # fmt: skip
     heads = "".join(_head(name, "", "ascending") for name in names)
     lines = [f'<tr id="n{n}">{"".join(_detail_cells(row))}</tr>' for n, row in rows]
     return (
@@ -164,8 +203,20 @@ def _details(rows: Sequence[tuple[int, Row]]) -> str:
     )
 
 
+def _folded(rows: Sequence[tuple[int, Row]]) -> str:
+    """Numbers of other settings, to be unfolded."""
+    if not rows:
+        return ""
+    what = f"{_counted(len(rows), 'number')} of other seeds, patch sizes or training"
+    return (
+        f'<details>\n<summary>{what}</summary>\n<div class="scroll">\n{_details(rows)}\n</div>\n'
+        "</details>"
+    )
+
+
 def _detail_cells(row: Row) -> list[str]:
     badge = f" {_SIMULATED}" if row["simulated"] else ""
+    warning = f'<small class="seen">{escape(seen(row))}</small>' if seen(row) else ""
     interval = f"{number(row['low'])} to {number(row['high'])}" if row["low"] is not None else "–"
     ids = f"<code>{row['model_id'][:_SHOWN]}</code><small>{escape(row['dataset_id'])}</small>"
     links = " ".join(
@@ -173,23 +224,25 @@ def _detail_cells(row: Row) -> list[str]:
     )
     width = "" if row["low"] is None else repr(row["high"] - row["low"])
     return [
-        _cell(row["model"], escape(row["model"])),
+        _cell(row["model"], _breakable(row["model"]), "model"),
         _cell(row["dataset"], f"{escape(row['display_name'])}{badge}"),
         _cell(row["probe"], escape(row["probe"])),
         _cell(repr(row["value"]), f"{number(row['value'])} <small>{escape(row['metric'])}</small>"),
         _cell(width, interval),
-        _cell(str(row["n"]), f"{row['n']:,}"),
+        _cell(str(row["n"]), f"{row['n']:,}{warning}"),
         _cell(repr(row["val"]), number(row["val"])),
-        _cell(setting(row), escape(setting(row))),
+        _cell(setting(row), escape(setting(row)), "words"),
         _cell(row["sweep"], escape(row["sweep"])),
-        _cell(row["start"], escape(row["start"])),
+        _cell(str(row["seed"]), escape(training(row)), "words"),
+        _cell(row["start"], escape(row["start"]), "words"),
         _cell(row["model_id"], ids),
         _cell(row["scores"], links),
     ]
 
 
-def _cell(value: str, shown: str) -> str:
-    return f'<td data-value="{escape(value)}">{shown}</td>'
+def _cell(value: str, shown: str, kind: str = "") -> str:
+    kind = f' class="{kind}"' if kind else ""
+    return f'<td{kind} data-value="{escape(value)}">{shown}</td>'
 
 
 def _relative(key: str) -> str:

@@ -1,28 +1,28 @@
 """What a sweep would do, without doing any of it.
 
-Nothing is built or fetched: models are known by their names, and what was encoded before by the
-headers of the files it left.
+Nothing is fetched or encoded. Small models are built to know their id, a checkpoint's is noted
+beside it; what was encoded before is known by the headers of the files it left.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from geofm_assets.core.errors import ModelInputError
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.backbones.names import (
-    CHECKPOINT,
-    KnownModel,
-    known_models,
-    parse_model,
-)
+from geofm_assets.evaluation.backbones.names import KnownModel
 from geofm_assets.evaluation.embeddings.cost import places, seconds_per_place
 from geofm_assets.evaluation.embeddings.store import EncodingKey, list_encodings
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.registry.registry import Registry
+from geofm_assets.evaluation.sweeps.identity import (
+    base_name,
+    known,
+    model_id_of,
+    require_weights,
+)
 from geofm_assets.evaluation.sweeps.partitions import Cell, require_partition_name
+from geofm_assets.evaluation.sweeps.planned import PlannedCell, PlannedEncoding, SweepPlan
 from geofm_assets.evaluation.sweeps.settings import Sweep, SweepSettings, offers_knn
-from geofm_assets.training.experiments import Experiment
 
 # Seconds for one place of a token at one time, one core. OlmoEarth v1 nano, tiny and base encode
 # 87, 23 and 2.2 images of 64 x 64 pixels a second in torchgeo-bench's published CPU runs, patches
@@ -40,139 +40,6 @@ _NOMINAL = {
 _UNKNOWN = 1.8e-3
 # Seconds for one probe to see one vector once, one core, measured on vectors of 128.
 _PROBE = 5e-6
-
-
-@dataclass(frozen=True)
-class PlannedEncoding:
-    """One pass of a dataset through a model.
-
-    Attributes:
-        normalization: of the pass.
-        patch_size: likewise.
-        samples: in the dataset.
-        cached: whether the store holds its embeddings (of the weights that last ran by this name).
-        seconds: expected; 0 if cached.
-        measured: whether `seconds` rests on an earlier pass of this model rather than on
-            published rates.
-    """
-
-    normalization: str
-    patch_size: int
-    samples: int
-    cached: bool
-    seconds: float
-    measured: bool
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """A model on a dataset.
-
-    Attributes:
-        partition: key in the grid.
-        model: name.
-        dataset: name.
-        dataset_id: today's.
-        encodings: passes needed.
-        linear_probes: how many are trained, all in one batch.
-        knn_probes: how many are looked up.
-        runs: encodings that one a run would take; kNN rides along with the linear probes.
-        probe_seconds: expected of all probes.
-    """
-
-    partition: str
-    model: str
-    dataset: str
-    dataset_id: str
-    encodings: tuple[PlannedEncoding, ...]
-    linear_probes: int
-    knn_probes: int
-    runs: int
-    probe_seconds: float
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """A sweep that has not been started.
-
-    Attributes:
-        sweep: kind.
-        cells: models on datasets.
-    """
-
-    sweep: Sweep
-    cells: tuple[PlannedCell, ...]
-
-    @property
-    def encodings_needed(self) -> int:
-        """Samples that have to go through an encoder."""
-        return sum(e.samples for c in self.cells for e in c.encodings if not e.cached)
-
-    @property
-    def encodings_cached(self) -> int:
-        """Samples that went through before."""
-        return sum(e.samples for c in self.cells for e in c.encodings if e.cached)
-
-    @property
-    def encodings_saved(self) -> int:
-        """Samples that one encoding a run would have put through in addition."""
-        naive = sum(c.runs * c.encodings[0].samples for c in self.cells if c.encodings)
-        return naive - self.encodings_needed
-
-    @property
-    def seconds(self) -> float:
-        """Expected in all, one core."""
-        encoding = sum(e.seconds for c in self.cells for e in c.encodings)
-        return encoding + sum(c.probe_seconds for c in self.cells)
-
-    @property
-    def measured(self) -> bool:
-        """Whether every rate was measured in this store."""
-        return all(e.measured or e.cached for c in self.cells for e in c.encodings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "sweep": self.sweep,
-            "partitions": [asdict(cell) for cell in self.cells],
-            "encodings_needed": self.encodings_needed,
-            "encodings_cached": self.encodings_cached,
-            "encodings_saved": self.encodings_saved,
-            "linear_probes": sum(c.linear_probes for c in self.cells),
-            "knn_probes": sum(c.knn_probes for c in self.cells),
-            "seconds": self.seconds,
-            "measured": self.measured,
-        }
-
-    def rows(self) -> list[dict[str, str]]:
-        """One row a cell, as people read it."""
-        return [
-            {
-                "model": c.model,
-                "dataset": c.dataset,
-                "samples": f"{c.encodings[0].samples:,}",
-                "encode": ", ".join(_name(e) for e in c.encodings if not e.cached) or "nothing",
-                "kept": ", ".join(_name(e) for e in c.encodings if e.cached) or "-",
-                "probes": f"{c.linear_probes} linear, {c.knn_probes} kNN",
-                "expected": duration(sum(e.seconds for e in c.encodings) + c.probe_seconds),
-            }
-            for c in self.cells
-        ]
-
-    def summary(self) -> str:
-        """What it comes to, in a few lines."""
-        basis = "measured here" if self.measured else "from published rates, to within a few times"
-        linear = sum(c.linear_probes for c in self.cells)
-        knn = sum(c.knn_probes for c in self.cells)
-        return (
-            f"{len(self.cells)} partitions, sweep {self.sweep}: {linear} linear probes, "
-            f"{knn} kNN.\n"
-            f"Encodings needed: {self.encodings_needed:,} samples; in the store already: "
-            f"{self.encodings_cached:,}; saved against one encoding a run: "
-            f"{self.encodings_saved:,}.\n"
-            f"Expected on one core: {duration(self.seconds)} ({basis}).\n"
-            "Nothing was started."
-        )
 
 
 def plan_sweep(
@@ -198,43 +65,68 @@ def plan_sweep(
         ConfigError: no such model.
         RegistryError: no such dataset.
         ModelInputError: no patch size of a model divides a dataset's windows.
+        WeightsError: weights or a checkpoint are not there, or do not fit.
     """
     settings = settings or SweepSettings(sweep=sweep, patch_size=patch_size)
+    require_possible(store, models, tasks, settings)
     registry = Registry(store)
     entries = [registry.get(name) for name in tasks]
-    known = {name: _known(name) for name in map(require_partition_name, models)}
     made = list(list_encodings(store))
-    cells = [_cell(store, n, known[n], e, settings, made) for n in models for e in entries]
+    ids = {name: model_id_of(store, name) for name in models}
+    cells = [_cell(store, name, ids[name], e, settings, made) for name in models for e in entries]
     return SweepPlan(settings.sweep, tuple(cells))
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def require_possible(
+    store: Store,
+    models: Sequence[str],
+    tasks: Sequence[str],
+    settings: SweepSettings,
+    *,
+    weights: bool = True,
+) -> None:
+    """Refuse now what would fail in hours.
+
+    Args:
+        store: with the registry.
+        models: names, as `build_model` takes them.
+        tasks: names of registered datasets.
+        settings: of the sweep.
+        weights: whether to look for the weights that names speak of.
+
+    Raises:
+        ConfigError, RegistryError, ModelInputError, WeightsError: as `plan_sweep`.
+    """
+    registry = Registry(store)
+    entries = [registry.get(name) for name in tasks]
+    said = {name: known(require_partition_name(name)) for name in models}
+    if weights:
+        require_weights(store, models)
+    for name, model in said.items():
+        for entry in entries:
+            _patch_size(name, model, entry, settings)
 
 
 def _cell(
     store: Store,
     name: str,
-    known: KnownModel,
+    model_id: str | None,
     entry: DatasetEntry,
     settings: SweepSettings,
     made: Sequence[tuple[EncodingKey, dict[str, Any]]],
 ) -> PlannedCell:
-    ours = [key for key, meta in made if meta["model"]["name"] == name]
+    model, base = known(name), base_name(name)
+    alike = [key for key, meta in made if base_name(meta["model"]["name"]) == base]
     samples = sum(entry.split.counts.values())
-    patch = _patch_size(name, known, entry, settings)
-    rates = [r for key in ours if (r := seconds_per_place(store, key)) is not None]
+    patch = _patch_size(name, model, entry, settings)
+    rates = [r for key in alike if (r := seconds_per_place(store, key)) is not None]
     rate = sum(rates) / len(rates) if rates else None
     encodings = []
-    for normalization in settings.normalizations(known.normalizations):
+    for normalization in settings.normalizations(model.normalizations):
         wanted = (entry.dataset_id, normalization, patch)
-        cached = any((k.dataset_id, k.normalization, k.patch_size) == wanted for k in ours)
-        unit = rate if rate is not None else _nominal(known.name)
+        ids = [k.model_id for k, _ in made if wanted == _encoded(k)]
+        cached = model_id in ids if model_id is not None else _maybe(wanted, alike)
+        unit = rate if rate is not None else _nominal(model.name)
         seconds = 0.0 if cached else unit * samples * places(entry, patch)
         encodings.append(
             PlannedEncoding(normalization, patch, samples, cached, seconds, rate is not None)
@@ -257,23 +149,13 @@ def _cell(
     )
 
 
-def _known(name: str) -> KnownModel:
-    """What the name alone says.
-
-    Raises:
-        ConfigError: no such model.
-    """
-    choice = parse_model(name)
-    models = {model.name: model for model in known_models()}
-    if choice.checkpoint is None:
-        return models[choice.name]
-    listed = next(model for key, model in models.items() if key.startswith(CHECKPOINT))
-    patch = Experiment.parse(choice.checkpoint[1]).patch_size
-    return KnownModel(name, listed.what, listed.normalizations, (patch,), listed.needs)
+def _encoded(key: EncodingKey) -> tuple[str, str, int]:
+    return key.dataset_id, key.normalization, key.patch_size
 
 
-def _name(encoding: PlannedEncoding) -> str:
-    return f"{encoding.normalization} ps{encoding.patch_size}"
+def _maybe(wanted: tuple[str, str, int], alike: Sequence[EncodingKey]) -> bool | None:
+    """Whether some weights of the model encoded this: None then, for they may be others."""
+    return None if any(_encoded(key) == wanted for key in alike) else False
 
 
 def _patch_size(name: str, known: KnownModel, entry: DatasetEntry, settings: SweepSettings) -> int:

@@ -12,13 +12,16 @@ from geofm_assets.core.errors import DatasetError
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.evaluation.backbones.base import ModelInfo
 from geofm_assets.evaluation.embeddings.store import EmbeddingSet, EncodingKey, Pooling
+from geofm_assets.evaluation.embeddings.suitability import choose_patch_size
 from geofm_assets.evaluation.probes.data import ProbeData, class_notes, labelled
 from geofm_assets.evaluation.probes.knn import knn_predict
 from geofm_assets.evaluation.probes.linear import fit_linear
 from geofm_assets.evaluation.probes.metrics import higher_is_better
 from geofm_assets.evaluation.probes.scoring import Predictions, score_predictions
 from geofm_assets.evaluation.registry.entry import SPLITS, DatasetEntry
-from geofm_assets.evaluation.sweeps.settings import EVERYTHING, SweepSettings, offers_knn
+from geofm_assets.evaluation.sweeps.schema import TRAINED
+from geofm_assets.evaluation.sweeps.settings import SweepSettings, offers_knn
+from geofm_assets.evaluation.sweeps.split_rows import split_rows
 
 Row = dict[str, Any]
 
@@ -78,8 +81,11 @@ class _Probing:
 
     def row(self, variant: Variant, probe: str, **fields: Any) -> Row:
         """A row of PROBE_SCORE."""
+        lost = variant.embeddings.meta.get("cosine", {}).get(variant.pooling, {})
         return {
             **self.shared,
+            "cosine_mean": lost.get("mean"),
+            "cosine_min": lost.get("min"),
             "probe": probe,
             "normalization": variant.encoding.normalization,
             "patch_size": variant.encoding.patch_size,
@@ -137,6 +143,7 @@ def probe_scores(
     settings: SweepSettings,
     *,
     inputs: str,
+    seen: int | None = None,
     report: Report = silent,
 ) -> Probed:
     """Score every setting of a sweep on val, and the best of each probe on test.
@@ -148,6 +155,7 @@ def probe_scores(
         sets: the sweep's encodings, the model's default normalisation first.
         settings: of the sweep.
         inputs: digest of all of them.
+        seen: test samples in windows the model was trained on; None where that is not known.
         report: told of epochs.
 
     Raises:
@@ -180,6 +188,10 @@ def probe_scores(
             "sweep": settings.sweep,
             "precision": settings.precision,
             "subset": settings.subset,
+            **{name: getattr(settings, name) for name in TRAINED},
+            "default_patch": next(iter(sets)).patch_size == choose_patch_size(info, entry),
+            "test_samples": len(rows["test"]),
+            "seen_in_training": seen,
             "inputs": inputs,
             "simulated": info.simulated or entry.simulated,
         },
@@ -189,30 +201,6 @@ def probe_scores(
     train, test = probing.labels["train"], probing.labels["test"]
     notes += class_notes(train, test, "test", entry.task_type, entry.classes)
     return Probed(scored + linear, tuple(dict.fromkeys(notes)))
-
-
-def split_rows(
-    table: pa.Table, entry: DatasetEntry, subset: float = EVERYTHING
-) -> dict[str, NDArray[np.int64]]:
-    """Row numbers of each split; of train those of a nested subset.
-
-    Raises:
-        DatasetError: a split has no samples.
-    """
-    split = np.array(table["split"].to_pylist())
-    rows = {name: np.flatnonzero(split == name) for name in SPLITS}
-    if subset < EVERYTHING:
-        rank = np.array(table["subset_rank"].to_pylist(), dtype=float)
-        rows["train"] = rows["train"][rank[rows["train"]] < subset / EVERYTHING]
-    for name, found in rows.items():
-        if not len(found):
-            small = name == "train" and subset < EVERYTHING
-            raise DatasetError(
-                f"A subset of {subset:g} % of train has no samples" if small else "No samples",
-                where=f"dataset {entry.name}, split {name}",
-                fix="Take a larger subset" if small else "Ingest the dataset with all three splits",
-            )
-    return rows
 
 
 def _knn(probing: _Probing) -> list[Row]:

@@ -1,6 +1,6 @@
 """Running a sweep: each model on each dataset, encoded once, probed in one batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -11,14 +11,14 @@ from geofm_assets.core.errors import DatasetError, GeofmError
 from geofm_assets.core.outcome import Outcome, require_checks
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.backbones.base import EvalModel
+from geofm_assets.evaluation.backbones.base import EvalModel, ModelInfo
 from geofm_assets.evaluation.backbones.build import build_model
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.registry.registry import Registry
 from geofm_assets.evaluation.samples.packed import PackedSamples
-from geofm_assets.evaluation.sweeps.leaderboard import PAGE_KEY
+from geofm_assets.evaluation.sweeps.leaderboard import PAGE_KEY, read_scores
 from geofm_assets.evaluation.sweeps.partitions import Cell
-from geofm_assets.evaluation.sweeps.plan import plan_sweep
+from geofm_assets.evaluation.sweeps.plan import require_possible
 from geofm_assets.evaluation.sweeps.schema import PROBE_SCORE
 from geofm_assets.evaluation.sweeps.settings import Sweep, SweepSettings
 from geofm_assets.evaluation.sweeps.stages import (
@@ -29,6 +29,7 @@ from geofm_assets.evaluation.sweeps.stages import (
 from geofm_assets.models.hub import ModelHub
 
 Build = Callable[[str], EvalModel]
+OpenModel = Callable[[Store, str, ModelHub | None], EvalModel]
 
 
 class SweepError(GeofmError):
@@ -57,12 +58,14 @@ class SweepResult:
     """A sweep, done.
 
     Attributes:
-        cells: every model on every dataset.
-        leaderboard: where the page is.
+        cells: every model on every dataset, but for those that failed.
+        leaderboard: where the page is; empty if nothing was done.
+        failures: why, by the model, or the model and dataset, that failed.
     """
 
     cells: tuple[SweptCell, ...] = field(default_factory=tuple)
     leaderboard: str = ""
+    failures: Mapping[str, GeofmError] = field(default_factory=dict)
 
     @property
     def encoded(self) -> int:
@@ -79,6 +82,25 @@ class SweepResult:
         """Test scores of chosen settings, in each dataset's own metric."""
         table = self.scores
         return table.filter(pc.and_(pc.equal(table["split"], "test"), table["main"]))
+
+    def require_all_done(self, pairs: int) -> None:
+        """Raise what failed.
+
+        Args:
+            pairs: models times datasets.
+
+        Raises:
+            SweepError: names all that failed, and why; a single failure of a single pair is
+                raised as it is.
+        """
+        if self.failures and pairs == 1:
+            raise next(iter(self.failures.values()))
+        if self.failures:
+            raise SweepError(
+                "; ".join(f"{what}: {error}".rstrip(".") for what, error in self.failures.items()),
+                where=f"{len(self.failures)} of {pairs} model and dataset pairs",
+                fix="What worked is done and kept",
+            )
 
 
 def run_sweep(
@@ -114,10 +136,14 @@ def run_sweep(
         ConfigError: no such model.
         RegistryError: no such dataset.
         ModelInputError: no patch size of a model divides a dataset's windows.
-        SweepError: some models failed, the others are done. A single failure is raised as it is.
+        WeightsError: weights or a checkpoint are not there.
+        SweepError: some models failed, the others are done. What fails of a single model on a
+            single dataset is raised as it is.
     """
     settings = settings or SweepSettings(sweep=sweep, patch_size=patch_size)
-    plan_sweep(store, models, tasks, settings=settings)  # refuses now what would fail in hours
+    require_possible(  # refuses now what would fail in hours
+        store, models, tasks, settings, weights=build is None
+    )
     registry = Registry(store)
     entries = [registry.get(name) for name in tasks]
     make = build or (lambda name: open_model(store, name, hub))
@@ -137,15 +163,9 @@ def run_sweep(
                 failures[f"{name} on {entry.name}"] = error
     if done:
         LeaderboardStage().make(store)
-    if len(failures) == 1:
-        raise next(iter(failures.values()))
-    if failures:
-        raise SweepError(
-            "; ".join(f"{where}: {error}".rstrip(".") for where, error in failures.items()),
-            where=f"{len(failures)} of {len(models) * len(tasks)} model and dataset pairs",
-            fix="What worked is done and kept",
-        )
-    return SweepResult(tuple(done), f"{store.url}/{PAGE_KEY}")
+    result = SweepResult(tuple(done), f"{store.url}/{PAGE_KEY}" if done else "", failures)
+    result.require_all_done(len(models) * len(tasks))
+    return result
 
 
 def open_model(store: Store, name: str, hub: ModelHub | None) -> EvalModel:
@@ -158,6 +178,45 @@ def open_model(store: Store, name: str, hub: ModelHub | None) -> EvalModel:
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return build_model(name, hub=hub, store=store, device=device)
+
+
+class LastModel:
+    """Opens models and keeps the last: the cells of a model then load its weights once.
+
+    A model that could not be opened is not tried again for the cells that follow.
+
+    Args:
+        opening: of a model.
+    """
+
+    def __init__(self, opening: OpenModel = open_model) -> None:
+        self._opening = opening
+        self._name: str | None = None
+        self._found: EvalModel | GeofmError | None = None
+
+    def __call__(self, store: Store, name: str, hub: ModelHub | None) -> EvalModel:
+        """The model of this name.
+
+        Raises:
+            GeofmError: it could not be opened.
+        """
+        if self._name != name or self._found is None:
+            self._name, self._found = name, None  # two models need not fit into memory
+            try:
+                self._found = self._opening(store, name, hub)
+            except GeofmError as error:
+                self._found = error
+        if isinstance(self._found, GeofmError):
+            raise self._found
+        return self._found
+
+    def forget(self) -> None:
+        """Open the next model anew, even one of the same name: its weights may have changed."""
+        self._name = self._found = None
+
+    def failed(self, name: str) -> bool:
+        """Whether this was the last model asked for, and could not be opened."""
+        return self._name == name and isinstance(self._found, GeofmError)
 
 
 def open_samples(store: Store, entry: DatasetEntry) -> PackedSamples:
@@ -187,15 +246,25 @@ def _run_cell(
 ) -> SweptCell:
     samples = open_samples(store, entry)
 
-    def told(done: int, total: int, note: str) -> None:
-        report(done, total, f"{cell.model} on {cell.dataset}: {note}")
-
+    told = named(report, cell)
     embeddings = EmbeddingsStage(settings).make(store, model, samples, entry, force, told)
     require_checks(embeddings, cell.partition)
     stage = ProbeScoresStage(settings)
     outcome: Outcome = stage.make(store, model.info, samples, entry, force, told)
     require_checks(outcome, cell.partition)
-    scores = store.read_table(stage.key(model.info, entry))
-    ours = scores.filter(pc.equal(scores["inputs"], outcome.inputs))
     encoded = int(embeddings.metadata["samples_encoded_now"])
+    ours = scores_of(store, stage, model.info, entry)
     return SweptCell(cell, ours, encoded, outcome.skipped)
+
+
+def named(report: Report, cell: Cell) -> Report:
+    """A report that says of which cell it is."""
+    return lambda done, total, note: report(done, total, f"{cell.model} on {cell.dataset}: {note}")
+
+
+def scores_of(
+    store: Store, stage: ProbeScoresStage, info: ModelInfo, entry: DatasetEntry
+) -> pa.Table:
+    """PROBE_SCORE rows of a sweep of a model on a dataset; none if it was never done."""
+    scores = read_scores(store, stage.key(info, entry))
+    return scores.filter(pc.equal(scores["inputs"], stage.inputs(info, entry)))

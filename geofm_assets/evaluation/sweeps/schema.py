@@ -22,6 +22,12 @@ PROBE_SCORE = pa.schema(
         ("patch_size", pa.int64()),
         ("precision", pa.string()),  # of the embeddings
         ("subset", pa.float64()),  # percentage of train
+        ("seed", pa.int64()),  # of probes and bootstrap
+        ("epochs", pa.int64()),  # of linear probes, as are the next two
+        ("batch_size", pa.int64()),
+        ("eval_every", pa.int64()),
+        ("resamples", pa.int64()),  # of the bootstrap
+        ("default_patch", pa.bool_()),  # patch_size is the model's own for these windows
         ("rate", pa.float64()),  # null for kNN
         ("best_epoch", pa.int64()),  # null for kNN
         ("split", pa.string()),
@@ -30,6 +36,11 @@ PROBE_SCORE = pa.schema(
         ("low", pa.float64()),  # null where no interval was taken
         ("high", pa.float64()),
         ("n", pa.int64()),  # samples the metric rests on
+        ("test_samples", pa.int64()),  # of the dataset
+        # of them, those in windows the checkpoint was trained on; null where that is not known
+        ("seen_in_training", pa.int64()),
+        ("cosine_mean", pa.float64()),  # of embeddings before and after int8; null of float
+        ("cosine_min", pa.float64()),
         ("chosen", pa.bool_()),  # by val, in the metric's direction
         ("main", pa.bool_()),  # the dataset's own metric
         ("embeddings", pa.string()),  # store key of what the probe read
@@ -42,10 +53,11 @@ _Float = Annotated[pd.ArrowDtype, pa.float64()]
 _Int = Annotated[pd.ArrowDtype, pa.int64()]
 _Bool = Annotated[pd.ArrowDtype, pa.bool_()]
 _HEX = r"^[0-9a-f]{64}$"
-SETTING = (
-    *("sweep", "precision", "subset", "probe"),
-    *("normalization", "pooling", "patch_size", "rate"),
-)
+TRAINED = ("seed", "epochs", "batch_size", "eval_every", "resamples")
+"""How probes are trained and judged, whatever they read."""
+KIND = ("sweep", "precision", "subset", "patch_size", *TRAINED)
+"""What a sweep holds still: rows of two kinds stay apart."""
+SETTING = (*KIND, "probe", "normalization", "pooling", "rate")
 
 
 class ProbeScore(TableModel):
@@ -63,6 +75,12 @@ class ProbeScore(TableModel):
     patch_size: _Int = pp.Field(ge=1)
     precision: _String = pp.Field(isin=("float", "int8"))
     subset: _Float = pp.Field(gt=0, le=100)
+    seed: _Int = pp.Field(ge=0)
+    epochs: _Int = pp.Field(ge=1)
+    batch_size: _Int = pp.Field(ge=1)
+    eval_every: _Int = pp.Field(ge=1)
+    resamples: _Int = pp.Field(ge=1)
+    default_patch: _Bool
     rate: _Float = pp.Field(nullable=True, gt=0)
     best_epoch: _Int = pp.Field(nullable=True, ge=0)
     split: _String = pp.Field(isin=("val", "test"))
@@ -71,6 +89,10 @@ class ProbeScore(TableModel):
     low: _Float = pp.Field(nullable=True)
     high: _Float = pp.Field(nullable=True)
     n: _Int = pp.Field(ge=0)
+    test_samples: _Int = pp.Field(ge=0)
+    seen_in_training: _Int = pp.Field(nullable=True, ge=0)
+    cosine_mean: _Float = pp.Field(nullable=True, ge=-1, le=1)
+    cosine_min: _Float = pp.Field(nullable=True, ge=-1, le=1)
     chosen: _Bool
     main: _Bool
     embeddings: _String
@@ -93,7 +115,7 @@ class ProbeScore(TableModel):
     @classmethod
     def _one_chosen(cls, frame: pd.DataFrame) -> pd.Series:
         chosen = frame[frame["chosen"].to_numpy("bool")].fillna({"rate": 0.0})
-        group = ["sweep", "precision", "subset", "probe"]
+        group = [*KIND, "probe"]
         settings = chosen.drop_duplicates(list(SETTING))
         crowded = settings.index[settings.duplicated(group, keep=False)]
         return pd.Series(~frame.index.isin(crowded), index=frame.index)
@@ -127,6 +149,17 @@ LEADERBOARD = pa.schema(
         ("sweep", pa.string()),
         ("precision", pa.string()),
         ("subset", pa.float64()),
+        ("seed", pa.int64()),
+        ("epochs", pa.int64()),
+        ("batch_size", pa.int64()),
+        ("eval_every", pa.int64()),
+        ("resamples", pa.int64()),
+        ("default_patch", pa.bool_()),
+        ("test_samples", pa.int64()),
+        ("seen_in_training", pa.int64()),
+        ("cosine_mean", pa.float64()),
+        ("cosine_min", pa.float64()),
+        ("first", pa.bool_()),  # stands in the page's tables; the others are listed below
         ("model_id", pa.string()),
         ("dataset_id", pa.string()),
         ("embeddings", pa.string()),
@@ -137,7 +170,7 @@ LEADERBOARD = pa.schema(
 
 
 class LeaderboardRow(TableModel):
-    """The test score of the setting that validation chose, one row a model, dataset and probe."""
+    """Test scores of the settings validation chose, one a model, dataset, probe and kind."""
 
     dataset: _String
     display_name: _String
@@ -160,13 +193,33 @@ class LeaderboardRow(TableModel):
     sweep: _String
     precision: _String
     subset: _Float
+    seed: _Int
+    epochs: _Int
+    batch_size: _Int
+    eval_every: _Int
+    resamples: _Int
+    default_patch: _Bool
+    test_samples: _Int
+    seen_in_training: _Int = pp.Field(nullable=True)
+    cosine_mean: _Float = pp.Field(nullable=True)
+    cosine_min: _Float = pp.Field(nullable=True)
+    first: _Bool
     model_id: _String = pp.Field(str_matches=_HEX)
     dataset_id: _String
     embeddings: _String
     scores: _String
     simulated: _Bool
 
-    @pp.dataframe_check(name="one row a model, dataset, probe, precision and subset")
+    @pp.dataframe_check(name="the widest sweep of a model, dataset, probe and setting")
     @classmethod
     def _unique(cls, frame: pd.DataFrame) -> pd.Series:
-        return ~frame.duplicated(["model_id", "dataset_id", "probe", "precision", "subset"])
+        kind = [name for name in KIND if name != "sweep"]
+        return ~frame.duplicated(["model_id", "dataset_id", "probe", *kind])
+
+    @pp.dataframe_check(name="one row of a model, dataset, probe, precision and subset is first")
+    @classmethod
+    def _one_first(cls, frame: pd.DataFrame) -> pd.Series:
+        first = frame[frame["first"].to_numpy("bool")]
+        group = ["model_id", "dataset_id", "probe", "precision", "subset"]
+        crowded = first.index[first.duplicated(group, keep=False)]
+        return pd.Series(~frame.index.isin(crowded), index=frame.index)

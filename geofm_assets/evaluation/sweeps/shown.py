@@ -3,12 +3,26 @@
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from geofm_assets.core.outcome import CheckOutcome
-from geofm_assets.evaluation.backbones.base import EvalModel
+from geofm_assets.core.outcome import (
+    CheckOutcome,
+    Location,
+    Markdown,
+    Outcome,
+    markdown_table,
+    table_metadata,
+)
+from geofm_assets.evaluation.backbones.base import ModelInfo
 from geofm_assets.evaluation.embeddings.encode import Samples
 from geofm_assets.evaluation.embeddings.store import EmbeddingSet
 from geofm_assets.evaluation.sweeps import page
+
+NO_WEIGHTS = "no weights"
+"""Start of a floor; see backbones/baselines.py."""
+RANDOM = "random initialisation"
+"""How the start of what was drawn from a seed begins; see models/encoders.py."""
+_NAMED = 20
 
 
 def readable(rows: pa.Table) -> pa.Table:
@@ -23,6 +37,7 @@ def readable(rows: pa.Table) -> pa.Table:
             "chosen": page.setting(r),
             "encoder": r["start"],
             "data": "SIMULATED" if r["simulated"] else "real",
+            "seen in training": page.seen(r),
         }
         for r in rows.to_pylist()
         if r["split"] == "test"
@@ -42,6 +57,8 @@ def standings(table: pa.Table) -> pa.Table:
             "95 % interval": f"{page.number(r['low'])} to {page.number(r['high'])}",
             "encoder": r["start"],
             "data": "SIMULATED" if r["simulated"] else "real",
+            "seen in training": page.seen(r),
+            "chosen": page.setting(r),
         }
         for r in table.to_pylist()
     ]
@@ -66,13 +83,79 @@ def once_check(sets: list[EmbeddingSet], samples: Samples) -> CheckOutcome:
     return CheckOutcome("encodings_once", not wrong and not repeated, text, measured)
 
 
-def weights_check(model: EvalModel) -> CheckOutcome:
-    """That a start which is not random really loaded something."""
-    info = model.info
-    proof = getattr(model, "proof", None)
-    if proof is None:
-        return CheckOutcome("weights", True, f"{info.start}; model {info.model_id}")
-    passed = info.start.startswith("random") or (proof.share > 0 and not proof.unexpected)
-    text = f"{info.start}: {proof.share:.1%} of parameters loaded"
-    measured = {"share": proof.share, "sha256": proof.sha256 or ""}
-    return CheckOutcome("weights", passed, text, measured)
+def scored(
+    content: str,
+    inputs: str,
+    rows: pa.Table,
+    check: CheckOutcome,
+    path: str,
+    *,
+    skipped: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Outcome:
+    """What a sweep's rows come to; there is at least one."""
+    metadata: dict[str, Any] = {
+        **table_metadata(rows),
+        "scores": Markdown(markdown_table(readable(rows))),
+        "simulated": bool(pc.any(rows["simulated"]).as_py()),
+        "path": Location(path),
+    }
+    seen = seen_check(rows)
+    if not seen.passed:
+        notes = (seen.description, *notes)
+    if notes:
+        metadata["notes"] = Markdown("\n".join(f"- {note}" for note in notes))
+    return Outcome(content, inputs, metadata, [check, seen], skipped)
+
+
+def seen_check(rows: pa.Table) -> CheckOutcome:
+    """Warns where test samples lie in windows the model was fine-tuned on, or nobody knows."""
+    (row,) = rows.slice(0, 1).to_pylist()
+    text = page.seen(row)
+    good = "Not a checkpoint that was fine-tuned here"
+    if row["seen_in_training"] is not None:
+        good = f"None of {row['test_samples']:,} test samples lies in its training windows"
+    measured = {"seen_in_training": row["seen_in_training"], "test_samples": row["test_samples"]}
+    return CheckOutcome(
+        "seen_in_training",
+        not text,
+        text or good,
+        {name: value for name, value in measured.items() if value is not None},
+        blocking=False,
+    )
+
+
+def weights_check(info: ModelInfo) -> CheckOutcome:
+    """That a model has the weights it says it has.
+
+    A start from a seed passes, and is called what it is. Whatever else says it has weights must
+    show a file or tensors they came from, and none of its own may have been left out.
+    """
+    proof = info.proof
+    measured: dict[str, Any] = {"start": info.start, "model_id": info.model_id}
+    if info.start == NO_WEIGHTS:
+        return CheckOutcome("weights", True, "A floor that has no weights to load", measured)
+    if info.start.startswith(RANDOM):
+        text = f"RANDOM START, nothing pretrained was loaded: {info.start}"
+        return CheckOutcome("weights", True, text, {**measured, "random_start": True})
+    if proof is None or proof.sha256 is None:
+        text = f"The model says its weights are {info.start!r}, and nothing proves it"
+        return CheckOutcome("weights", False, text, measured)
+    measured |= {
+        "random_start": False,
+        "sha256": proof.sha256,
+        "share": proof.share,
+        "parameters_loaded": proof.parameters_loaded,
+        "parameters_total": proof.parameters_total,
+        "missing": list(proof.missing[:_NAMED]),
+        "unexpected": list(proof.unexpected[:_NAMED]),
+        "unused": proof.unused,
+    }
+    wrong = [
+        f"{len(keys)} keys {what}: {', '.join(keys[:_NAMED])}"
+        for what, keys in (("missing", proof.missing), ("unexpected", proof.unexpected))
+        if keys
+    ]
+    passed = not wrong and proof.share > 0
+    text = f"{info.start}: {proof.share:.1%} of {proof.parameters_total:,} parameters loaded"
+    return CheckOutcome("weights", passed, "; ".join([text, *wrong]), measured)

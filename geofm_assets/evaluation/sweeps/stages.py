@@ -5,6 +5,7 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,6 @@ import pyarrow.compute as pc
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.core.outcome import (
-    CheckOutcome,
     Json,
     Location,
     Markdown,
@@ -25,7 +25,7 @@ from geofm_assets.core.outcome import (
 )
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.stage import inputs_digest
-from geofm_assets.core.store import Store
+from geofm_assets.core.store import Store, TableRef
 from geofm_assets.evaluation.backbones.base import EvalModel, ModelInfo, Normalization
 from geofm_assets.evaluation.embeddings.encode import (
     ENCODE_VERSION,
@@ -41,25 +41,29 @@ from geofm_assets.evaluation.embeddings.store import (
 )
 from geofm_assets.evaluation.embeddings.suitability import choose_patch_size, require_suitable
 from geofm_assets.evaluation.registry.entry import DatasetEntry
+from geofm_assets.evaluation.registry.lock import exclusive
 from geofm_assets.evaluation.sweeps.leaderboard import (
     PAGE_KEY,
+    SCORES_VERSION,
     TABLE_KEY,
     leaderboard,
     leaderboard_inputs,
+    read_scores,
     score_key,
 )
 from geofm_assets.evaluation.sweeps.probing import probe_scores
-from geofm_assets.evaluation.sweeps.schema import PROBE_SCORE, ProbeScore
+from geofm_assets.evaluation.sweeps.schema import KIND, PROBE_SCORE, ProbeScore
 from geofm_assets.evaluation.sweeps.settings import SweepSettings
 from geofm_assets.evaluation.sweeps.shown import (
     described,
     once_check,
-    readable,
+    scored,
     standings,
     weights_check,
 )
+from geofm_assets.evaluation.sweeps.training_windows import seen_in_training
 
-_PREVIEW_ROWS = 20
+_WAIT_S = 300.0  # rows are written in milliseconds; whoever waits longer waits for what is stuck
 
 
 def swept(info: ModelInfo, entry: DatasetEntry, settings: SweepSettings) -> list[EncodingKey]:
@@ -83,6 +87,15 @@ class EmbeddingsStage:
     batch_size: int | None = None
     code_version: str = ENCODE_VERSION
 
+    def inputs(self, info: ModelInfo, entry: DatasetEntry) -> str:
+        """The model, the dataset, and how they are encoded."""
+        return inputs_digest(self, sorted(key.key() for key in swept(info, entry, self.settings)))
+
+    def exists(self, store: Store, info: ModelInfo, entry: DatasetEntry) -> bool:
+        """Whether every file is there."""
+        keys = swept(info, entry, self.settings)
+        return all(store.exists(key.key(self.settings.precision)) for key in keys)
+
     def make(
         self,
         store: Store,
@@ -93,7 +106,7 @@ class EmbeddingsStage:
         report: Report = silent,
     ) -> Outcome:
         """Encode what is not there."""
-        made = self.encode(store, model, samples, entry, force, report)
+        made, small = self.encode(store, model, samples, entry, force, report)
         sets = {one.embeddings.key: one.embeddings for one in made}
         first = made[0].embeddings.meta
         encoded = sum(one.encoded for one in made)
@@ -113,9 +126,11 @@ class EmbeddingsStage:
             "files": Json({key: described(one) for key, one in sets.items()}),
             "path": Location(f"{store.url}/{made[0].embeddings.key.rsplit('/', 1)[0]}"),
         }
-        checks = [once_check(list(sets.values()), samples), weights_check(model)]
+        if small:
+            metadata["int8_cosine"] = Json({one.key: one.meta["cosine"] for one in small})
+        checks = [once_check(list(sets.values()), samples), weights_check(model.info)]
         content = json_digest({key: one.content for key, one in sets.items()})
-        inputs = inputs_digest(self, sorted(sets))
+        inputs = self.inputs(model.info, entry)
         return Outcome(content, inputs, metadata, checks, skipped=encoded == 0)
 
     def encode(
@@ -126,9 +141,9 @@ class EmbeddingsStage:
         entry: DatasetEntry,
         force: bool = False,
         report: Report = silent,
-    ) -> list[Encoded]:
-        """The sweep's encodings, from the store or through the encoder."""
-        made = []
+    ) -> tuple[list[Encoded], list[EmbeddingSet]]:
+        """The sweep's encodings, from the store or through the encoder, and their int8 forms."""
+        made, small = [], []
         for key in swept(model.info, entry, self.settings):
             normalization: Normalization = (
                 "pretrained" if key.normalization == "pretrained" else "dataset"
@@ -139,8 +154,8 @@ class EmbeddingsStage:
             )  # fmt: skip
             made.append(one)
             if self.settings.precision == "int8":
-                quantized(store, one.embeddings)
-        return made
+                small.append(quantized(store, one.embeddings))
+        return made, small
 
 
 @dataclass(frozen=True)
@@ -148,7 +163,7 @@ class ProbeScoresStage:
     """kNN and linear probes of a model on a dataset."""
 
     settings: SweepSettings = field(default_factory=SweepSettings)
-    code_version: str = "1"
+    code_version: str = SCORES_VERSION
 
     def key(self, info: ModelInfo, entry: DatasetEntry) -> str:
         """Store key of the scores."""
@@ -174,32 +189,43 @@ class ProbeScoresStage:
 
         Raises:
             DatasetError: a sample set other than the dataset's, or embeddings are missing.
+            RegistryError: another process kept the scores locked, or the store has no locks.
         """
         key, inputs = self.key(info, entry), self.inputs(info, entry)
-        found = store.read_table(key) if store.exists(key) else PROBE_SCORE.empty_table()
+        found = read_scores(store, key)
         ours = found.filter(pc.equal(found["inputs"], inputs))
         if ours.num_rows and not force:
             provenance = store.provenance(key)
             content = provenance.content if provenance else ""
             path = f"{store.url}/{key}"
-            return _scored(content, inputs, ours, kept_check(found), path, skipped=True)
+            return scored(content, inputs, ours, kept_check(found), path, skipped=True)
         sets = self._open(store, info, entry)
         probed = probe_scores(
-            info, entry, samples, sets, self.settings, inputs=inputs, report=report
-        )
+            info, entry, samples, sets, self.settings,
+            inputs=inputs, seen=seen_in_training(store, info, entry, samples.table), report=report,
+        )  # fmt: skip
         table = pa.Table.from_pylist(probed.rows, schema=PROBE_SCORE)
-        others = found.filter(pc.invert(self._same_kind(found)))
-        both = pa.concat_tables([others, table]).combine_chunks()
-        ref = store.write_table(
-            key,
-            both,
-            ProbeScore,
-            inputs=inputs_digest(self, sorted(set(both["inputs"].to_pylist()))),
-            code_version=self.code_version,
-            simulated=bool(pc.any(both["simulated"]).as_py()),
-        )
+        ref = self._add(store, key, table)
         path, check = f"{store.url}/{key}", schema_check(ref.report)
-        return _scored(ref.provenance.content, inputs, table, check, path, notes=probed.notes)
+        return scored(ref.provenance.content, inputs, table, check, path, notes=probed.notes)
+
+    def _add(self, store: Store, key: str, table: pa.Table) -> TableRef:
+        """Put a sweep's rows beside those of others, also of one that ended while it ran."""
+        taken = "Another process is writing these scores"
+        lock = key.replace("scores.parquet", ".scores.lock")
+        with exclusive(store, lock, taken=taken, wait_s=_WAIT_S):
+            found = read_scores(store, key)
+            others = found.filter(pc.invert(_same_kind(found, table)))
+            both = pa.concat_tables([others, table]).combine_chunks()
+            both = both.take(pc.sort_indices(both, [(name, "ascending") for name in KIND]))
+            return store.write_table(
+                key,
+                both,
+                ProbeScore,
+                inputs=inputs_digest(self, sorted(set(both["inputs"].to_pylist()))),
+                code_version=self.code_version,
+                simulated=bool(pc.any(both["simulated"]).as_py()),
+            )
 
     def _open(
         self, store: Store, info: ModelInfo, entry: DatasetEntry
@@ -217,19 +243,12 @@ class ProbeScoresStage:
             sets[key] = quantized(store, found) if self.settings.precision == "int8" else found
         return sets
 
-    def _same_kind(self, table: pa.Table) -> pa.ChunkedArray:
-        """Rows this sweep replaces."""
-        settings = self.settings
-        same = pc.equal(table["sweep"], settings.sweep)
-        same = pc.and_(same, pc.equal(table["precision"], settings.precision))
-        return pc.and_(same, pc.equal(table["subset"], settings.subset))
-
 
 @dataclass(frozen=True)
 class LeaderboardStage:
     """Every score there is, on one page."""
 
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, partition: str = "") -> str:
         """Store key of the table beside the page."""
@@ -253,23 +272,7 @@ class LeaderboardStage:
         return Outcome(ref.provenance.content, ref.provenance.inputs, metadata, checks)
 
 
-def _scored(
-    content: str,
-    inputs: str,
-    rows: pa.Table,
-    check: CheckOutcome,
-    path: str,
-    *,
-    skipped: bool = False,
-    notes: tuple[str, ...] = (),
-) -> Outcome:
-    """What a sweep's rows come to."""
-    metadata: dict[str, Any] = {
-        **table_metadata(rows),
-        "scores": Markdown(markdown_table(readable(rows))),
-        "simulated": bool(pc.any(rows["simulated"]).as_py()),
-        "path": Location(path),
-    }
-    if notes:
-        metadata["notes"] = Markdown("\n".join(f"- {note}" for note in notes))
-    return Outcome(content, inputs, metadata, [check], skipped)
+def _same_kind(found: pa.Table, new: pa.Table) -> pa.ChunkedArray:
+    """Rows that a sweep's new rows, all of one kind, replace."""
+    masks = [pc.equal(found[name], new[name][0]) for name in KIND]
+    return reduce(pc.and_, masks)

@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from geofm_assets.core.errors import SourceUnavailableError, WeightsError
+from geofm_assets.core.errors import WeightsError
 from geofm_assets.evaluation.backbones.build import build_model
 from geofm_assets.models.hub import ModelHub
 from tests.backbone_samples import ENTRIES, sample
@@ -34,6 +34,14 @@ def test_published_presto_embeds(presto_folder):
     assert model.info.start == f"path {presto_folder}"
     assert tokens.values.shape == (1, 2, 2, 1, 128)
     assert tokens.values.isfinite().all()
+
+
+@pytest.mark.real
+def test_the_published_file_needs_no_folder(presto_folder, real_dir):
+    file = real_dir / "weights" / "presto_default_model.pt"
+    given, held = build_model(f"presto@path:{file}"), build_model(f"presto@path:{presto_folder}")
+    assert given.info.start == f"path {file}"
+    assert given.info.model_id == held.info.model_id
 
 
 @pytest.mark.real
@@ -75,10 +83,3 @@ def test_galileo_comes_from_a_hub(hub):
 def test_a_hub_without_the_file_is_said(hub):
     with pytest.raises(WeightsError, match="refused the file with HTTP status 404"):
         build_model("galileo_tiny@hub:owner/galileo", hub=hub)
-
-
-@pytest.mark.parametrize("name", ["olmoearth_v1_2_nano", "presto", "galileo_nano", "croma_base"])
-def test_a_hub_that_does_not_answer_is_one_clear_error(name, tmp_path):
-    silent = ModelHub("http://127.0.0.1:9", tmp_path, retries=0, timeout_s=2.0)
-    with pytest.raises(SourceUnavailableError, match=r"did not answer.*give the weights as a fold"):
-        build_model(f"{name}@hub", hub=silent)

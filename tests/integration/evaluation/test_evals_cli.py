@@ -169,6 +169,12 @@ def test_a_value_that_cannot_be_is_refused_by_flag_before_anything_is_read(store
     assert error.startswith(f"{flag}: ")
 
 
+def test_ingest_names_the_file_of_the_dataset_that_is_broken_and_no_other(store, placed):
+    placed("mess", "{")
+    togo = placed("togo", "colour: red")
+    assert f"{togo}/evaluation.yaml" in refusal(store, "ingest", "--name", "togo")
+
+
 def test_run_names_a_dataset_that_only_waits_to_be_ingested(store, placed):
     placed("burn_scars")
     error = refusal(store, "run", "--model", "raw_pixels", "--tasks", "burn_scars", "--dry-run")
@@ -191,6 +197,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(store):
     plan = json.loads(evals(store, *arguments, "--json").stdout)
     assert [cell["dataset"] for cell in plan["partitions"]] == ["togo", "lfmc"]
     assert {key: store.read_bytes(key) for key in store.list_keys("evaluation")} == before
+    assert not store.exists("dagster_home")
 
 
 def test_help_says_where_defaults_come_from():

@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
 from geofm_assets.cli_evals import app
+from geofm_assets.cli_ingest_options import IngestFlags
 from geofm_assets.core.errors import DatasetError, GeofmError
 from geofm_assets.core.store import Store
+from geofm_assets.evaluation.ingest.options import IngestOptions
 from geofm_assets.evaluation.registry.registry import Registry
 from tests.eval_dataset import Recipe, grid, write_dataset
 
@@ -120,6 +123,33 @@ def test_an_ingest_that_is_not_to_be_registered_is_not(source, store):
     assert Registry(store).names() == []
 
 
+def test_a_dataset_that_is_not_registered_is_listed_as_such_and_can_be_removed(source, store):
+    ingest(source, "--no-register")
+    store.write_bytes("evaluation/datasets/begun/source/config.json", b"{}")
+    rows = {row["name"]: row for row in parsed("list")}
+    assert rows["begun"]["state"] == "not registered, unfinished"
+    assert rows["togo"]["state"] == "not registered"
+    assert (rows["togo"]["simulated"], rows["togo"]["source"]) == (True, str(source))
+    assert "geofm evals remove" in evals("list").output
+    assert parsed("remove", "togo", "--yes") == {"name": "togo", "state": "not registered"}
+    assert evals("remove", "begun", "--yes").exit_code == 0
+    assert parsed("list") == []
+    assert store.list_keys("evaluation/datasets") == []
+
+
+def test_warnings_are_listed_and_described(tmp_path, store):
+    recipe = Recipe(months=1, layers={"sentinel2_l2a": ("B02",)})
+    made = write_dataset(tmp_path / "one", grid(8, labels=("water",)), recipe)
+    output = evals("ingest", "--name", "one", "--source", str(made)).output
+    assert "Train has one class only" in " ".join(output.split())
+    (row,) = parsed("list")
+    (warning,) = row["warnings"]
+    assert warning.startswith("warning: Train has one class only, 'water'")
+    assert parsed("info", "one")["warnings"] == [warning]
+    assert warning in evals("info", "one").output
+    assert "1 warning" in " ".join(evals("list").output.split())
+
+
 def test_a_bad_source_leaves_the_registry_as_it_was(source, store):
     ingest(source)
     before = store.read_bytes("evaluation/registry.json")
@@ -167,3 +197,7 @@ def test_a_sweep_prints_scores_with_intervals_and_where_the_leaderboard_is(sourc
         ("linear", "test", "accuracy"),
     }
     assert all(s["low"] <= s["value"] <= s["high"] for s in scores)
+
+
+def test_every_option_of_an_ingest_has_a_flag():
+    assert {*get_type_hints(IngestFlags), "name", "source"} == set(IngestOptions.model_fields)

@@ -1,32 +1,17 @@
-"""Evaluation datasets as Dagster partitions, and a task's own dataset as an evaluation."""
+"""Evaluation datasets as Dagster partitions."""
 
-import json
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from geofm_assets.core.errors import ConfigError, DatasetError
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.assets import DATASET_KEY, EVAL_DATASETS, build_dataset_assets
-from geofm_assets.evaluation.ingest.ingest import ingest_dataset
-from geofm_assets.evaluation.ingest.options import IngestOptions
+from geofm_assets.evaluation.ingest.stages import EvaluationDatasetStage
 from geofm_assets.evaluation.registry.registry import Registry
-from geofm_assets.evaluation.samples.packed import PackedSamples
-from geofm_assets.imagery.config import ImageryConfig
-from geofm_assets.imagery.dataset import ensure_dataset
 from tests.eval_dataset import grid, write_dataset
-from tests.imagery_scenes import (
-    chips_of,
-    make_points,
-    make_rasters,
-    make_scenes,
-    packed,
-    write_cell,
-)
 
 
 def materialize(
@@ -93,38 +78,30 @@ def test_a_partition_nobody_knows_fails_with_one_line(tmp_path: Path) -> None:
     assert "Where dataset 'mystery' comes from is not known" in str(failure.event_specific_data)
 
 
-def test_a_tasks_own_dataset_is_an_evaluation(tmp_path: Path) -> None:
-    scenes = make_scenes(tmp_path / "scenes")
-    points = make_points([(8 + 12 * (i % 5), 10 + 12 * (i // 5)) for i in range(20)], scenes)
-    files = write_cell(tmp_path / "files" / "dataset", scenes, points)
-    task = tmp_path / "task"
-    made = make_rasters(files)
-    folder = f"h3_cell={files.cell}"
-    for name in ("windows", "rasters", "chips"):
-        (task / name / folder).mkdir(parents=True)
-    split = pa.array(["train"] * 12 + ["val"] * 4 + ["test"] * 4)
-    column = files.windows.schema.get_field_index("split")
-    windows = files.windows.set_column(column, files.windows.schema.field("split"), split)
-    pq.write_table(windows, task / "windows" / folder / "windows.parquet")
-    pq.write_table(made.rasters, task / "rasters" / folder / "rasters.parquet")
-    original = packed(files)
-    expected = {
-        name: original.row("sentinel2_l2a", row) for row, name in enumerate(original.window_names)
-    }
-    (chips_of(files) / made.file).rename(task / "chips" / folder / made.file)
-    ensure_dataset(task / "dataset", ImageryConfig(), str(scenes.folder), None)
-
+def test_a_broken_dataset_stops_only_itself(tmp_path: Path) -> None:
+    placed = tmp_path / "datasets"
+    write_dataset(placed / "kenya", grid(16))
+    write_dataset(placed / "togo", grid(16))
+    (placed / "togo" / "evaluation.yaml").write_text("colour: red\n")
+    (placed / "mess").mkdir()
+    (placed / "mess" / "config.json").write_text("{}")
+    (placed / "mess" / "evaluation.yaml").write_text("{")
+    stage = EvaluationDatasetStage({"GEOFM_EVAL_DATASETS": str(placed)})
     store = Store(tmp_path / "store")
-    entry = ingest_dataset(store, IngestOptions(name="wc", source=str(task / "dataset"))).entry
-    assert entry.split.counts == {"train": 12, "val": 4, "test": 4}
-    assert entry.classes == ("Cropland", "Non-Cropland")
-    assert entry.simulated
-    samples = PackedSamples(store, "wc")
-    sample = samples.read(0)
-    name = samples.table["window_name"][0].as_py()
-    stored = np.nan_to_num(sample.images["sentinel2_l2a"].values, nan=0.0)
-    held = expected[name][(expected[name] != 0).any(axis=(1, 2, 3))]
-    np.testing.assert_array_equal(stored, held.astype(np.float32))
-    config = json.loads(store.read_bytes("evaluation/datasets/wc/source/config.json"))
-    assert "rslearn_view" not in json.dumps(config["storage"])
-    assert ingest_dataset(store, IngestOptions(name="wc", source=str(task / "dataset"))).skipped
+    stage.make(store, "kenya", {})
+    with pytest.raises(ConfigError, match=r"colour: no such option at .*togo/evaluation.yaml"):
+        stage.make(store, "togo", {})
+    with pytest.raises(DatasetError, match="Where dataset 'mystery' comes from is not known"):
+        stage.make(store, "mystery", {})
+    assert Registry(store).names() == ["kenya"]
+
+
+def test_a_partition_made_again_keeps_what_was_said_of_the_data(tmp_path: Path) -> None:
+    source = write_dataset(tmp_path / "source", grid(16))
+    stage, store = EvaluationDatasetStage({}), Store(tmp_path / "store")
+    stage.make(store, "togo", {"source": str(source), "licence": "CC0-1.0", "seed": 3})
+    outcome = stage.make(store, "togo", {})
+    assert outcome.skipped
+    assert "| licence | CC0-1.0 | kept from the last ingest |" in str(outcome.metadata["inferred"])
+    assert Registry(store).get("togo").licence == "CC0-1.0"
+    assert Registry(store).get("togo").split.seed == 3

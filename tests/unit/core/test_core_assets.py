@@ -71,6 +71,15 @@ def test_a_failed_check_is_recorded_for_its_own_cell(instance):
     assert checks_by_partition(instance) == {"c1": "SUCCEEDED", "c_contract": "FAILED"}
 
 
+def test_what_stopped_a_cell_by_itself_is_the_cause_of_its_failure(instance):
+    instance.add_dynamic_partitions("cells", ["c_error"])
+    job = dg.Definitions(assets=[cells]).resolve_implicit_global_asset_job_def()
+    with pytest.raises(dg.Failure) as caught:
+        job.execute_in_process(instance=instance, partition_key="c_error")
+    assert isinstance(caught.value.__cause__, GeofmError)
+    assert caught.value.__cause__.where == "S2.tif"
+
+
 def test_each_cell_keeps_its_own_metadata_and_versions(instance):
     result = run(instance, ["c1", "c2", "c3"])
     assert result.success

@@ -14,8 +14,9 @@ from geofm_assets.evaluation.sweeps.assets import (
 )
 from geofm_assets.evaluation.sweeps.leaderboard import PAGE_KEY
 from geofm_assets.evaluation.sweeps.partitions import Cell
+from geofm_assets.evaluation.sweeps.run import open_model
 from geofm_assets.models.resources import ModelHubResource
-from tests.sweep_world import MemorySamples, make_entry, store_dataset
+from tests.sweep_world import MemorySamples, ToyModel, make_entry, store_dataset
 
 FAST = {"sweep": "defaults"}
 EMBEDDINGS, SCORES = (
@@ -41,18 +42,18 @@ def instance(tmp_path, store):
         yield opened
 
 
-def job(store, *keys):
+def job(store, *keys, opening=open_model):
     definitions = dg.Definitions(
-        assets=build_sweep_assets(),
+        assets=build_sweep_assets(opening),
         resources={"store": StoreResource(url=store.url), "hub": ModelHubResource()},
         jobs=[dg.define_asset_job("grid", dg.AssetSelection.assets(*keys))],
     )
     return definitions.resolve_job_def("grid")
 
 
-def run(store, instance, model, *keys):
+def run(store, instance, model, *keys, opening=open_model):
     config = {"ops": {"__".join(key.path): {"config": FAST} for key in keys}}
-    return job(store, *keys).execute_in_process(
+    return job(store, *keys, opening=opening).execute_in_process(
         instance=instance,
         partition_key=Cell(model, "toy").partition,
         run_config=config,
@@ -79,6 +80,18 @@ def test_a_cell_of_the_grid_is_encoded_probed_and_recorded(store, instance):
     assert "accuracy" in record.metadata["scores"].value
     assert record.metadata["simulated"].value is True
     assert record.tags["dagster/data_version"]
+
+
+def test_places_a_checkpoint_was_trained_on_are_a_warning_that_stops_nothing(store, instance):
+    name = "checkpoint:crops/olmoearth_v1_2_nano-s2-ps4-ws8-t12"
+    register_models(instance, [name])
+    opening = lambda *_: ToyModel(name=name)  # noqa: E731 - a model whose windows nobody knows
+    assert run(store, instance, name, EMBEDDINGS, SCORES, opening=opening).success
+    check = dg.AssetCheckKey(SCORES, "seen_in_training")
+    (record,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=10)
+    evaluation = record.evaluation
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "no longer known" in evaluation.description
 
 
 def test_the_leaderboard_is_an_asset_with_its_page(store, instance):

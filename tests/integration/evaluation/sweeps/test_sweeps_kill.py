@@ -43,7 +43,7 @@ def test_a_killed_encoding_goes_on_where_it_was(tmp_path):
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert store.list_keys(PREFIX) == []
+    assert store.list_keys(PREFIX, ".safetensors") == []
     model = ToyModel()
     given = ("dataset", 4)
     made = encode(model, MemorySamples(), make_entry(), store, *given, batch_size=2)

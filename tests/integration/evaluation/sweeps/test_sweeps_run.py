@@ -7,11 +7,12 @@ from benchmarks.generate_samples import NAME, generate
 from geofm_assets.core.errors import ConfigError, DatasetError, RegistryError, WeightsError
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.registry.registry import Registry
-from geofm_assets.evaluation.samples.packed import part_key
+from geofm_assets.evaluation.samples.packed import PackedSamples, part_key
 from geofm_assets.evaluation.sweeps.leaderboard import PAGE_KEY, TABLE_KEY, score_key
-from geofm_assets.evaluation.sweeps.probing import split_rows
 from geofm_assets.evaluation.sweeps.run import SweepError, run_sweep
 from geofm_assets.evaluation.sweeps.settings import RATES, SweepSettings
+from geofm_assets.evaluation.sweeps.split_rows import split_rows
+from geofm_assets.evaluation.sweeps.stages import EmbeddingsStage
 from tests.sweep_world import MemorySamples, ToyModel, make_entry, store_dataset
 
 NANO = "olmoearth_v1_2_nano"
@@ -144,6 +145,32 @@ def test_int8_is_probed_without_encoding_again(store):
     assert small.encoded == 0
     assert small.scores["precision"].unique().to_pylist() == ["int8"]
     assert all(k.endswith("-int8.safetensors") for k in small.scores["embeddings"].to_pylist())
+    assert 0.9 < min(small.scores["cosine_min"].to_pylist()) < 1
+    assert sweep(store, settings={"sweep": "defaults"}).scores["cosine_mean"].null_count > 0
+
+
+def test_what_int8_costs_is_metadata_of_the_embeddings(store):
+    entry = dataset(store)
+    stage = EmbeddingsStage(SweepSettings(sweep="defaults", precision="int8"))
+    outcome = stage.make(store, ToyModel(), PackedSamples(store, "toy"), entry)
+    (lost,) = outcome.metadata["int8_cosine"].value.values()
+    assert set(lost) == {"mean", "max"}
+    assert 0.9 < lost["mean"]["min"] <= lost["mean"]["mean"] <= 1
+
+
+def test_rows_say_with_what_they_were_made_and_other_seeds_and_patches_are_kept(store):
+    entry = dataset(store)
+    few = {"sweep": "defaults"}
+    for more in ({}, {"seed": 7}, {"patch_size": 8}, {"epochs": 3}, {}):
+        found = sweep(store, settings={**few, **more}).scores
+        made = SweepSettings(**{**FEW, **few, **more})
+        for name in ("seed", "epochs", "batch_size", "eval_every", "resamples"):
+            assert found[name].unique().to_pylist() == [getattr(made, name)]
+    table = store.read_table(score_key(ToyModel().info.model_id, entry.dataset_id))
+    kinds = table.select(["seed", "patch_size", "epochs", "default_patch"]).to_pylist()
+    assert {tuple(kind.values()) for kind in kinds} == {
+        (0, 4, 10, True), (7, 4, 10, True), (0, 8, 10, False), (0, 4, 3, True)
+    }  # fmt: skip
 
 
 def test_a_dataset_that_changed_is_encoded_and_probed_anew(store):
@@ -183,8 +210,10 @@ def test_a_model_that_fails_does_not_stop_the_others(store):
     with pytest.raises(SweepError, match=r"presto.*No weights.*galileo_nano.*What worked is done"):
         run_sweep(store, names, ["toy", "fields"], "defaults", build=build)
     assert set(store.read_table(TABLE_KEY)["dataset"].to_pylist()) == {"toy", "fields"}
-    with pytest.raises(WeightsError, match="No weights of presto"):
+    with pytest.raises(SweepError, match=r"presto: No weights of presto.*1 of 2"):
         run_sweep(store, ["presto", NANO], ["toy"], "defaults", build=build)
+    with pytest.raises(WeightsError, match="No weights of presto"):
+        run_sweep(store, ["presto"], ["toy"], "defaults", build=build)
 
 
 @pytest.mark.parametrize(

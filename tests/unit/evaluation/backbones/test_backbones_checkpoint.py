@@ -1,5 +1,7 @@
 """Fine-tuned checkpoints as models."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,16 @@ def test_info_is_the_checkpoints(store):
     assert info.simulated
     assert (info.patch_sizes, info.normalizations) == ((4,), ("pretrained",))
     assert set(info.bands) == {S2, S1}
+
+
+@pytest.mark.parametrize("experiment", [NANO, PIXELS], ids=lambda e: e.name)
+def test_the_whole_encoder_is_proved_to_be_the_checkpoints(store, experiment):
+    info = build(store, experiment).info
+    key = f"tasks/crops/experiments/{experiment.name}/checkpoint.ckpt"
+    assert info.proof.sha256 == hashlib.sha256(store.read_bytes(key)).hexdigest()
+    assert (info.proof.share, info.proof.missing, info.proof.unexpected) == (1.0, (), ())
+    assert (info.proof.model_id, info.proof.start) == (info.model_id, info.start)
+    assert set(info.proof.unused) == {"norm", "head"}
 
 
 @pytest.mark.parametrize("experiment", [NANO, OPTICAL, PIXELS], ids=lambda e: e.name)

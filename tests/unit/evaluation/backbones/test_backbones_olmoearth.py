@@ -142,6 +142,22 @@ def test_a_lacking_band_is_copied_from_its_neighbour_in_v1(v1):
     torch.testing.assert_close(copied, lacking, atol=1e-6, rtol=1e-5)
 
 
+def test_a_copied_band_has_its_sources_statistics_under_the_datasets_rule(v1):
+    """A dataset without B8A has no statistics of it; the copy of B08 is normalised as B08 is."""
+    bands = tuple(b for b in BANDS[S2] if b != "B8A")
+    read = []
+    hook = v1.encoder.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    try:
+        one = sample(modalities=(S2,), bands=bands)
+        embed(v1, [one], {S2: entry(S2, bands=bands)}, rule="dataset")
+    finally:
+        hook.remove()
+    values = read[0].sentinel2_l2a[0]
+    source, copied = (values[..., BANDS[S2].index(b)] for b in ("B08", "B8A"))
+    assert source.std() > 0.01
+    assert torch.equal(copied, source)
+
+
 def test_a_lacking_band_is_zero_to_later_versions(v1_2):
     """Normalised to 0, the value those versions saw for a dropped band."""
     from geofm_assets.imagery.bands import SENTINEL2_L2A

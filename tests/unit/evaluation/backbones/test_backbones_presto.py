@@ -7,7 +7,7 @@ import pytest
 import torch
 from rslearn.train.model_context import ModelContext, RasterImage
 
-from geofm_assets.core.errors import ModelInputError
+from geofm_assets.core.errors import ModelInputError, WeightsError
 from geofm_assets.evaluation.backbones.build import build_model
 from geofm_assets.evaluation.backbones.inputs import read_cube
 from geofm_assets.evaluation.samples.types import EvalSample, SampleImage
@@ -110,3 +110,33 @@ def test_more_moments_than_presto_knows_are_refused(presto):
     long = EvalSample("long", {S2: SampleImage(values, BANDS[S2], times)}, 0, 0.0, 0.0)
     with pytest.raises(ModelInputError, match="at most 24 moments, the sample has 25 at sample l"):
         embed(presto, [long])
+
+
+def saved(path, seed=4):
+    """Seeded weights as they are published: a whole Presto's names."""
+    state = build_model(f"presto@seed:{seed}").encoder.state_dict()
+    torch.save({f"encoder.{name}": tensor for name, tensor in state.items()}, path)
+    return path
+
+
+def test_weights_are_a_folder_or_a_file_of_any_name(tmp_path):
+    saved(tmp_path / "default_model.pt")
+    file = saved(tmp_path / "mine.pt")
+    folder, alone = (build_model(f"presto@path:{path}") for path in (tmp_path, file))
+    assert alone.info.start == f"path {file}"
+    assert folder.info.model_id == alone.info.model_id == build_model("presto@seed:4").info.model_id
+    one = sample(size=1)
+    assert torch.equal(embed(folder, [one]).values, embed(alone, [one]).values)
+
+
+def test_a_file_that_is_not_presto_is_one_clear_line(tmp_path):
+    file = tmp_path / "mine.pt"
+    torch.save({"other.weight": torch.zeros(1)}, file)
+    with pytest.raises(WeightsError, match=r"mine\.pt"):
+        build_model(f"presto@path:{file}")
+
+
+def test_a_file_is_no_folder_to_other_models(tmp_path):
+    file = saved(tmp_path / "mine.pt")
+    with pytest.raises(WeightsError, match=r"is a file, and galileo_nano needs a folder"):
+        build_model(f"galileo_nano@path:{file}")

@@ -9,6 +9,7 @@ from rslearn.models.component import FeatureExtractor, FeatureMaps
 from rslearn.models.use_croma import ViT
 
 from geofm_assets.core.errors import WeightsError
+from geofm_assets.core.hashing import sha256_file
 from geofm_assets.evaluation.backbones.base import ModelInfo
 from geofm_assets.evaluation.backbones.build import build_model
 from geofm_assets.evaluation.backbones.names import WRAPPED
@@ -152,6 +153,9 @@ def test_croma_runs_on_generated_weights(tmp_path):
     samples = [sample(months=(5,)), sample("b", months=(6,), seed=1)]
     tokens = model.embed(samples, "dataset", ENTRIES, 4)
     assert model.info.start == f"path {tmp_path}"
+    proof = model.info.proof
+    assert (proof.share, proof.missing) == (1.0, ())
+    assert proof.sha256 == sha256_file(tmp_path / "CROMA_base.pt")
     assert tokens.values.shape == (2, 2, 2, 1, 768)
     assert tokens.valid.all()
     assert tokens.values.isfinite().all()

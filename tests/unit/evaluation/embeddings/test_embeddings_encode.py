@@ -57,7 +57,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(store, monkeypatch):
     monkeypatch.setattr("geofm_assets.evaluation.embeddings.encode._SHARD_BYTES", 1)
     with pytest.raises(KeyboardInterrupt):
         run(store, ToyModel(fails_at=4))
-    assert store.list_keys(PREFIX) == []
+    assert store.list_keys(PREFIX, ".safetensors") == []
     model = ToyModel()
     assert run(store, model).encoded == model.embedded == 60 - 4 * 7
     whole = Store(store.url + "_whole")

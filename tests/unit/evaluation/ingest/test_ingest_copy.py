@@ -12,7 +12,7 @@ from upath import UPath
 
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.ingest.copy import copy_source, source_key
+from geofm_assets.evaluation.ingest.copy import copy_source, source_key, source_state
 from tests.eval_dataset import grid, write_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -147,3 +147,20 @@ def test_any_file_system_will_do(source: Path, store: Store) -> None:
         (remote / path).write_bytes(data)
     copy_source(str(remote), store, "d")
     assert files(store.local_path(source_key("d"))) == files(source)
+
+
+def test_the_state_of_a_source_is_told_without_touching_the_copy(
+    source: Path, store: Store
+) -> None:
+    first = copy_source(source, store, "d")
+    assert source_state(source, store, "d") == (first.content, False)
+    (source / "windows/default/w001/metadata.json").write_text("{}")
+    before = files(store.local_path(source_key("d")))
+    state, _ = source_state(source, store, "d")
+    assert files(store.local_path(source_key("d"))) == before
+    assert state == copy_source(source, store, "d").content != first.content
+
+
+def test_a_store_inside_the_source_is_refused(source: Path) -> None:
+    with pytest.raises(DatasetError, match=r"store lies inside the source.* at --source"):
+        copy_source(source, Store(source / "store"), "d")

@@ -171,8 +171,52 @@ def test_a_damaged_raster_is_a_finding(tmp_path: Path) -> None:
     source = write_dataset(tmp_path, grid(8))
     path = next((source / "windows/default/w001/layers/sentinel1").rglob("*.tif"))
     path.write_bytes(b"not a raster")
-    broken = found(validated(source), "cannot be read")
-    assert broken.where == "window default/w001"
+    broken = found(validated(source), "rasters of sentinel1 cannot be read (1 window)")
+    assert broken.where.startswith("window default/w001: RasterioIOError: ")
+    assert str(path) in broken.where
+
+
+def test_a_raster_cut_short_is_named_with_the_cause(tmp_path: Path) -> None:
+    source = write_dataset(tmp_path, grid(8))
+    for window in ("w001", "w003"):
+        path = next((source / f"windows/default/{window}/layers/sentinel1.1").rglob("*.tif"))
+        path.write_bytes(path.read_bytes()[:-200])
+    broken = found(validated(source), "rasters of sentinel1 cannot be read (2 windows)")
+    assert "w001/layers/sentinel1.1/vv_vh" in broken.where
+    assert "geotiff.tif" in broken.where  # of the cause; rasterio's own message names no file
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [("{", "JSONDecodeError"), ('{"features": [{}]}', "KeyError: 'geometry'")]
+)
+def test_a_damaged_vector_label_is_named_with_its_message(
+    tmp_path: Path, data: str, said: str
+) -> None:
+    source = write_dataset(tmp_path, grid(8))
+    (source / "windows/default/w001/layers/label/data.geojson").write_text(data)
+    broken = found(validated(source), "The label cannot be read")
+    assert "default/w001/layers/label (" in broken.where
+    assert said in broken.where
+
+
+def test_a_damaged_raster_label_is_named_with_its_message(tmp_path: Path) -> None:
+    recipe = Recipe(
+        label_type="uint8",
+        label_pixels=lambda made: np.full((8, 8), int(made.name[-1]) % 2),
+        class_names=["no", "yes"],
+    )
+    source = write_dataset(tmp_path, grid(8), recipe)
+    path = next((source / "windows/default/w001/layers/label").rglob("*.tif"))
+    path.write_bytes(b"not a raster")
+    broken = found(validated(source), "The label cannot be read")
+    assert str(path) in broken.where
+    assert "not recognized" in broken.where
+
+
+def test_a_target_that_never_changes_is_found(tmp_path: Path) -> None:
+    recipe = Recipe(label_type="float32", label_pixels=lambda made: np.full((8, 8), 2.0))
+    same = found(validated(write_dataset(tmp_path, grid(8), recipe)), "Every target")
+    assert same.level == "error"
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:
@@ -217,3 +261,35 @@ def test_a_band_that_is_empty_everywhere_is_a_warning(tmp_path: Path) -> None:
     source = write_dataset(tmp_path, grid(8), Recipe(change=without_b08))
     empty = found(validated(source), "valid pixel in B08")
     assert (empty.level, empty.where) == ("warning", "modality sentinel2_l2a")
+
+
+def test_a_single_class_is_a_warning(tmp_path: Path) -> None:
+    one = found(validated(write_dataset(tmp_path, grid(8, labels=("water",)))), "one class only")
+    assert (one.level, one.what) == ("warning", "Train has one class only, 'water'")
+
+
+def test_a_class_no_window_shows_cannot_be_learned(tmp_path: Path) -> None:
+    report = validated(write_dataset(tmp_path, grid(8)), classes="water,forest,bog")
+    unseen = found(report, "No window shows class 'bog'")
+    assert (unseen.level, "cannot be learned" in unseen.fix) == ("warning", True)
+
+
+def test_a_layer_of_no_known_modality_is_a_warning_unless_it_is_left_out_by_name(
+    tmp_path: Path,
+) -> None:
+    recipe = Recipe(months=1, layers={"sentinel2_l2a": ("B02",), "foolayer": ("F1",)})
+    source = write_dataset(tmp_path, grid(8), recipe)
+    unknown = found(validated(source), "Layer foolayer")
+    assert (unknown.level, unknown.where) == ("warning", "config.json")
+    assert "sentinel2_l2a, sentinel1, landsat" in unknown.fix
+    assert validated(source, modalities="sentinel2_l2a").findings == ()
+
+
+def test_a_modality_that_lies_outside_the_temporal_range_names_the_flag(tmp_path: Path) -> None:
+    def only_late(made: Made, layer: str, month: int, pixels: np.ndarray) -> np.ndarray | None:
+        return None if layer == "sentinel1" and month == 0 else pixels
+
+    source = write_dataset(tmp_path, grid(8), Recipe(change=only_late))
+    outside = found(validated(source, temporal_range="2022-01-01,2022-01-20"), "of sentinel1")
+    assert outside.level == "warning"
+    assert "within --temporal-range 2022-01-01/2022-01-20 (8 windows)" in outside.what

@@ -8,7 +8,7 @@ import pytest
 from geofm_assets.core.errors import ConfigError, DatasetError
 from geofm_assets.evaluation.registry.discover import (
     VARIABLE,
-    discover,
+    DiscoveredDataset,
     parse_options,
     search,
 )
@@ -22,6 +22,14 @@ def place(root: Path, name: str, options: str | None = None) -> Path:
     if options is not None:
         (folder / "evaluation.yaml").write_text(options)
     return folder
+
+
+def discover(environment: dict[str, str]) -> dict[str, DiscoveredDataset]:
+    """Datasets that were found; the first thing that is wrong is raised."""
+    found = search(environment)
+    if found.problems:
+        raise found.problems[0]
+    return found.datasets
 
 
 def variables(*roots: Path) -> dict[str, str]:
@@ -118,6 +126,26 @@ def test_searching_goes_on_past_what_cannot_be_used(tmp_path):
     found = search(variables(tmp_path / "nowhere", tmp_path))
     assert list(found.datasets) == ["togo"]
     assert len(found.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [("colour: red", "nice_name"), ("name: lfmc\ncolour: red", "lfmc"), ("{", "nice_name")],
+)
+def test_what_is_broken_is_known_by_the_name_it_would_have(tmp_path, options, name):
+    place(tmp_path, "Nice Name", options)
+    found = search(variables(tmp_path))
+    assert list(found.broken) == [name]
+    assert "evaluation.yaml" in found.broken[name].where
+
+
+def test_neither_of_two_datasets_of_one_name_is_taken(tmp_path):
+    place(tmp_path / "a", "togo")
+    place(tmp_path / "b", "togo")
+    place(tmp_path / "b", "lfmc")
+    found = search(variables(tmp_path / "a", tmp_path / "b"))
+    assert list(found.datasets) == ["lfmc"]
+    assert "2 datasets are named 'togo'" in found.broken["togo"].what
 
 
 def test_a_value_that_was_typed_is_named_by_its_flag():

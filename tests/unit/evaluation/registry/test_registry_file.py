@@ -102,6 +102,12 @@ def test_a_damaged_registry_is_named_and_left_as_it_is(store, registry, content)
     assert store.read_bytes(REGISTRY_KEY) == content
 
 
+def test_a_registry_that_is_no_file_is_one_clear_error(store, registry):
+    store.local_path(REGISTRY_KEY).mkdir(parents=True)
+    with pytest.raises(RegistryError, match=r"cannot be read: .*directory.*registry.json"):
+        registry.read()
+
+
 def test_a_field_that_cannot_be_is_named(store, registry):
     document = RegistryFile(datasets={"togo": make_entry()}).model_dump(mode="json")
     document["datasets"]["togo"]["window_size"] = 0
@@ -166,3 +172,15 @@ def test_files_that_cannot_be_deleted_keep_the_entry(store, registry, tmp_path):
 def test_removing_what_is_not_there_says_so(registry):
     with pytest.raises(RegistryError, match="No dataset named 'togo'"):
         registry.remove("togo")
+
+
+def test_a_dataset_with_files_and_no_entry_is_a_leftover_that_can_be_removed(store, registry):
+    assert registry.leftovers() == []
+    registry.put(make_entry(), overwrite=False)
+    for name in ("togo", "begun", "No-Name"):
+        store.write_bytes(f"evaluation/datasets/{name}/source/config.json", b"{}")
+    assert registry.leftovers() == ["begun"]
+    assert registry.remove("begun") is None
+    assert registry.leftovers() == []
+    assert registry.names() == ["togo"]
+    assert store.exists("evaluation/datasets/togo/source/config.json")

@@ -3,10 +3,10 @@
 import pytest
 
 from geofm_assets.core.errors import DatasetError
+from geofm_assets.evaluation.samples.draw import draw
 from geofm_assets.evaluation.samples.split import (
     Place,
     class_gaps,
-    draw,
     overlapping,
     split_samples,
     subset_ranks,
@@ -121,6 +121,16 @@ def test_random_keeps_the_shares_of_every_class() -> None:
     for label in (0, 1):
         held = [where for name, where in split.by_id.items() if int(name[-1]) % 2 == label]
         assert [held.count(s) for s in ("train", "val", "test")] == [70, 15, 15]
+
+
+def test_random_keeps_the_shares_of_mixtures_each_seen_once() -> None:
+    boxes = [(i * 100.0, 0.0, i * 100.0 + 80, 80.0) for i in range(100)]
+    places = [Place(f"s{i:03d}", box, None, ("a", f"c{i}")) for i, box in enumerate(boxes)]
+    assert split_samples(places, "random", 0, BLOCK).counts() == {
+        "train": 70,
+        "val": 15,
+        "test": 15,
+    }
 
 
 def test_class_gaps_names_splits_without_a_class() -> None:

@@ -1,16 +1,14 @@
-"""Statistics of bands are those of numpy over the valid pixels of train; sheets show samples."""
+"""Statistics of bands are those of numpy over the valid pixels of train."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.ingest import ingest_dataset
 from geofm_assets.evaluation.ingest.options import IngestOptions
-from geofm_assets.evaluation.samples.contact_sheet import write_sheets
 from geofm_assets.evaluation.samples.packed import PackedSamples
 from geofm_assets.evaluation.samples.statistics import modality_entries
 from tests.eval_dataset import Made, Recipe, grid, write_dataset
@@ -88,25 +86,3 @@ def test_train_without_a_pixel_is_an_error(tmp_path: Path) -> None:
     recipe = Recipe(layers={"sentinel2_l2a": ("B02", "B03")}, change=only_others)
     with pytest.raises(DatasetError, match="no valid pixel"):
         ingested(tmp_path, recipe)
-
-
-def test_there_is_a_sheet_for_every_class_and_split(tmp_path: Path) -> None:
-    store, _ = ingested(tmp_path)
-    found = {p.name for p in store.local_path("evaluation/datasets/gaps/sheets").iterdir()}
-    assert found == {f"{s}-{c}.png" for s in ("train", "val", "test") for c in ("forest", "water")}
-
-
-def test_a_sheet_shows_the_samples_in_true_colour(tmp_path: Path) -> None:
-    store, _ = ingested(tmp_path)
-    picture = Image.open(store.local_path("evaluation/datasets/gaps/sheets/train-water.png"))
-    pixels = np.asarray(picture)
-    assert picture.mode == "RGB"
-    assert len(np.unique(pixels[20:116, 4:100].reshape(-1, 3), axis=0)) > 20
-
-
-def test_sheets_have_the_same_bytes_each_time(tmp_path: Path) -> None:
-    store, samples = ingested(tmp_path)
-    keys = store.list_keys("evaluation/datasets/gaps/sheets")
-    before = {key: store.read_bytes(key) for key in keys}
-    assert write_sheets(store, samples, modality_entries(samples), 0) == keys
-    assert {key: store.read_bytes(key) for key in keys} == before

@@ -10,6 +10,7 @@ from geofm_assets.core.store import Store
 from geofm_assets.evaluation.registry.registry import Registry
 from geofm_assets.evaluation.sweeps.leaderboard import (
     PAGE_KEY,
+    SCORES_VERSION,
     TABLE_KEY,
     leaderboard,
     leaderboard_inputs,
@@ -35,6 +36,16 @@ def score(model="presto", seed=1, dataset=None, **fields):
         "patch_size": 4,
         "precision": "float",
         "subset": 100.0,
+        "seed": 0,
+        "epochs": 50,
+        "batch_size": 128,
+        "eval_every": 5,
+        "resamples": 1000,
+        "default_patch": True,
+        "test_samples": 12,
+        "seen_in_training": None,
+        "cosine_mean": None,
+        "cosine_min": None,
         "rate": 0.01,
         "best_epoch": 20,
         "metric": entry.metric,
@@ -62,7 +73,7 @@ def write(store, rows):
         pa.Table.from_pylist(rows, schema=PROBE_SCORE),
         ProbeScore,
         inputs="i",
-        code_version="1",
+        code_version=SCORES_VERSION,
         simulated=True,
     )
 
@@ -89,7 +100,7 @@ class Wellformed(HTMLParser):
         self.open = []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -152,7 +163,11 @@ def test_the_best_model_stands_first(store):
     for seed, name, value in ((1, "a", 0.5), (2, "b", 0.9), (3, "c", 0.7)):
         write(store, score(model=name, seed=seed, value=value, high=1.0, low=0.1))
     first_table = page(store).split("<tbody>")[1]
-    assert re.findall(r'<tr><td data-value="(\w)"', first_table)[:3] == ["b", "c", "a"]
+    assert re.findall(r'<tr><td class="model" data-value="(\w)"', first_table)[:3] == [
+        "b",
+        "c",
+        "a",
+    ]
 
 
 def test_names_cannot_inject_markup(store):
@@ -208,3 +223,45 @@ def test_two_chosen_settings_of_one_probe_break_the_schema(store):
 
     with pytest.raises(SchemaError, match="one chosen setting"):
         write(store, score() + score(rate=0.1))
+
+
+def test_rows_of_other_seeds_patches_and_training_stay_apart_and_default_settings_stand_first(
+    store,
+):
+    kinds = [
+        {"seed": 7},
+        {"epochs": 20},
+        {"patch_size": 8, "default_patch": False},
+        {"sweep": "defaults", "seed": 3},
+        {},
+    ]
+    write(store, [{**row, **kind} for kind in kinds for row in score()])
+    leaderboard(store)
+    table = store.read_table(TABLE_KEY)
+    names = ("first", "seed", "epochs", "patch_size", "sweep")
+    assert [tuple(row[name] for name in names) for row in table.to_pylist()] == [
+        (True, 0, 50, 4, "full"),
+        (False, 7, 50, 4, "full"),
+        (False, 0, 20, 4, "full"),
+        (False, 0, 50, 8, "full"),
+        (False, 3, 50, 4, "defaults"),
+    ]
+    text = store.read_bytes(PAGE_KEY).decode()
+    assert text.count('class="score ') == 1
+    shown, folded = text.split("<details>")
+    assert "4 numbers of other seeds, patch sizes or training" in folded
+    assert "seed 0, 50 epochs, validated every 5, batches of 128, 1,000 resamples" in shown
+    assert "seed 7" in folded
+    assert "seed 7" not in shown
+
+
+def test_what_int8_costs_stands_beside_the_score(store):
+    write(store, score(precision="int8", cosine_mean=0.9998, cosine_min=0.9971))
+    assert "int8 (cosine to float mean 0.9998, least 0.9971)" in page(store)
+
+
+def test_scores_an_earlier_version_wrote_are_left_out_and_counted(store, monkeypatch):
+    write(store, score())
+    monkeypatch.setattr("geofm_assets.evaluation.sweeps.leaderboard.SCORES_VERSION", "3")
+    assert "1 earlier result not shown" in page(store)
+    assert store.read_table(TABLE_KEY).num_rows == 0
