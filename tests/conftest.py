@@ -15,6 +15,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # worker is left with one of them while the others have nothing to do.
 LONG_FILES = (
     "test_e2e_run.py",
+    "test_e2e_burned_area.py",
+    "test_e2e_predict.py",
     "test_e2e_many_cells.py",
     "test_benchmarks_run.py",
     "test_e2e_sources.py",
