@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STORE ?= store
 
-.PHONY: help install demo ui test lint bench bench-full clean
+.PHONY: help install demo ui test lint audit bench bench-full clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,14 @@ lint: install  ## Lint, types and layers only
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: .audit/bin/pip-audit  ## Known vulnerabilities of every pinned dependency (docs/release.md)
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
+# its own environment: what it needs is nothing the platform needs
+.audit/bin/pip-audit:
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet "pip-audit==2.10.1"
+
 bench: install  ## Benchmarks against named peers at small sizes, minutes (benchmarks/README.md)
 	$(BIN)/python -m benchmarks --size small
 
@@ -44,4 +52,4 @@ bench-full: install  ## The same at the size of the world: an hour or more, 40 G
 	$(BIN)/python -m benchmarks --size full
 
 clean:  ## Remove the virtual environment and caches (the store is kept)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .audit .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,8 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
+from geofm_assets.core.redact import redact_logs  # noqa: E402
 from geofm_assets.platform.definitions import build_definitions  # noqa: E402
 
+redact_logs()
 defs = build_definitions()

@@ -290,7 +290,7 @@ def classifier(device: Any) -> tuple[Any, Any]:
 
     from geofm_assets.models.config import EncoderSpec
     from geofm_assets.models.encoders import build_encoder
-    from geofm_assets.training.module import WindowClassifier
+    from geofm_assets.training.window_model import WindowClassifier
 
     built = build_encoder(EncoderSpec(name=_ENCODER), 4, autocast=True)
     model = WindowClassifier(built.module, built.embedding_size, 2).to(device).train()

@@ -16,8 +16,16 @@ from rich.markup import escape
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from geofm_assets import cli_compare, cli_evals, cli_predict  # noqa: E402
+from geofm_assets import (  # noqa: E402
+    cli_compare,
+    cli_evals,
+    cli_instance,
+    cli_predict,
+    cli_train,
+)
 from geofm_assets.core.errors import GeofmError  # noqa: E402
+from geofm_assets.core.hosts import is_loopback  # noqa: E402
+from geofm_assets.core.redact import redact_logs, redacted_traceback  # noqa: E402
 from geofm_assets.core.settings import Settings, load_settings  # noqa: E402
 from geofm_assets.core.store import Store  # noqa: E402
 
@@ -28,8 +36,10 @@ app = typer.Typer(
     help="From a label file to a metric: every artifact a Dagster asset.",
 )
 app.add_typer(cli_evals.app, name="evals")
+app.add_typer(cli_instance.app, name="instance")
 app.command()(cli_predict.predict)
 app.command()(cli_compare.compare)
+app.command()(cli_train.train)
 # a pipe has no width of its own; score tables need more than the usual 80 columns
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -89,6 +99,16 @@ def run(
     ] = None,
     profile: Annotated[str | None, typer.Option(help="demo, local or production.")] = None,
     force: Annotated[bool, typer.Option(help="Run the experiments again even if current.")] = False,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            envvar="GEOFM_EXECUTOR",
+            help="in_process, or where to launch runs: multiprocess (here) or kubernetes.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Launched runs at once; of no account in process.")
+    ] = 2,
 ) -> None:
     """Bring a task up to date on your own data, doing only what has changed.
 
@@ -96,7 +116,8 @@ def run(
     """
     from geofm_assets.tasks.config import PERIMETERS_KEY, parse_override
 
-    settings = load_settings(store, rdm=mirror, scenes=scenes, profile=profile)
+    settings = load_settings(store, rdm=mirror, scenes=scenes, profile=profile, executor=executor)
+    launched = executor not in (None, "in_process")
     overrides = dict(settings.overrides)
     given = dict(parse_override(text) for text in override or [])
     if perimeters is not None:
@@ -105,10 +126,17 @@ def run(
         )
     overrides[task] = {**overrides.get(task, {}), **given}
     settings = settings.model_copy(update={"overrides": overrides})
-    _drive(settings, task, experiment or [], force=force)
+    _drive(settings, task, experiment or [], force=force, workers=workers if launched else None)
 
 
-def _drive(settings: Settings, task: str, experiments: list[str], *, force: bool = False) -> None:
+def _drive(
+    settings: Settings,
+    task: str,
+    experiments: list[str],
+    *,
+    force: bool = False,
+    workers: int | None = None,
+) -> None:
     from geofm_assets.platform.driver import Driver
     from geofm_assets.platform.report import Reporter, print_scores
 
@@ -119,7 +147,7 @@ def _drive(settings: Settings, task: str, experiments: list[str], *, force: bool
     grid = driver.file.grid()
     chosen = experiments or [grid.default.name]
     console.print(f"Experiment: {', '.join(chosen)}")
-    driver.run(chosen, force=force)
+    driver.run(chosen, force=force, workers=workers)
     table = driver.store.read_table(f"tasks/{task}/scores.parquet")
     console.print()
     for split in ("val", "test"):
@@ -218,7 +246,7 @@ def export_dataset(
     from geofm_assets.imagery.export import export_dataset as export
     from geofm_assets.windows.stages import dataset_key
 
-    dataset = Store(load_settings(store).store).local_path(dataset_key(task))
+    dataset = Store(load_settings(store).store).path(dataset_key(task))
     if not (dataset / "config.json").exists():
         raise GeofmError("The task has no dataset yet", where=str(dataset), fix=f"geofm run {task}")
     count = export(dataset, out, cell or [])
@@ -240,6 +268,13 @@ def ui(
     os.environ["DAGSTER_HOME"] = str(dagster_home(opened))
     os.environ["GEOFM_STORE"] = settings.store
     register_all(settings)
+    if not is_loopback(host):
+        console.print(
+            f"Warning: the UI has no login. Whoever reaches {host}:{port} can start runs and read "
+            "what they record. Put it behind something that asks who they are: docs/security.md",
+            style="bold yellow",
+            soft_wrap=True,
+        )
     console.print(f"Dagster UI: http://{host}:{port}   (store {settings.store}; Ctrl-C ends it)")
     command = ["dagster", "dev", "-m", "definitions", "-h", host, "-p", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
@@ -247,6 +282,7 @@ def ui(
 
 def main() -> NoReturn:
     """Run the command line; our own errors end in one line, not a traceback."""
+    redact_logs()
     try:
         app()
     except GeofmError as error:
@@ -254,6 +290,9 @@ def main() -> NoReturn:
             f"[bold red]Error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True
         )
         raise SystemExit(1) from error
+    except Exception as error:  # noqa: BLE001 - nobody foresaw it: the traceback, without secrets
+        sys.stderr.write(redacted_traceback(error))
+        raise SystemExit(1) from None
     raise SystemExit(0)
 
 

@@ -1,10 +1,19 @@
 """Fixtures every test may use."""
 
+import contextlib
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from geofm_assets.core.store import Store
+    from tests.servers.postgres import PostgresServer
+    from tests.servers.s3 import S3Server
 
 # no test is timed: the first call of a compiled kernel loads it
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -22,6 +31,7 @@ LONG_FILES = (
     "test_e2e_sources.py",
     "test_e2e_incremental.py",
     "test_e2e_evals.py",
+    "test_e2e_postgres.py",
     "test_e2e_ui.py",
 )
 
@@ -51,3 +61,39 @@ def real_dir() -> Path:
     if not (folder / "worldcereal_corsica_2022").is_dir():
         pytest.skip(f"no real WorldCereal samples at {folder} (set GEOFM_REAL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3() -> "Iterator[S3Server]":
+    """An S3 server with one bucket, `geofm`."""
+    from tests.servers.s3 import serve  # moto loads slowly
+
+    with serve() as server:
+        server.client().create_bucket(Bucket="geofm")
+        yield server
+
+
+@pytest.fixture
+def bucket_store(s3: "S3Server", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Store":
+    """An empty store in a bucket, its scratch folder and credentials in the environment."""
+    from geofm_assets.core.store import Store
+
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GEOFM_SCRATCH", str(tmp_path / "scratch"))
+    s3.fault = None
+    s3.asked.clear()
+    return Store(f"s3://geofm/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[PostgresServer]":
+    """A PostgreSQL server without databases."""
+    from tests.servers.postgres import NoPostgresError, PostgresServer
+
+    try:
+        server = PostgresServer().__enter__()
+    except NoPostgresError as missing:
+        pytest.skip(str(missing))
+    with contextlib.closing(server):
+        yield server

@@ -22,10 +22,10 @@ from geofm_assets.tasks.config import load_task_file
 from geofm_assets.training.checkpoint import band_contract, identity, write_checkpoint
 from geofm_assets.training.data import Batch
 from geofm_assets.training.experiments import Experiment
-from geofm_assets.training.module import WindowModel
 from geofm_assets.training.schema import MANIFEST, Manifest
 from geofm_assets.training.segmentation import window_model
 from geofm_assets.training.stages import CheckpointStage, ManifestStage, TrainingTask
+from geofm_assets.training.window_model import WindowModel
 from tests.imagery_scenes import Scenes
 from tests.training_world import CELLS, CLASSES, manifest_row
 

@@ -8,6 +8,7 @@ partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import dagster as dg
 from dagster import AssetExecutionContext
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from geofm_assets.core.check_descriptions import CHECK_DESCRIPTIONS
 from geofm_assets.core.errors import GeofmError
-from geofm_assets.core.held_open import held_open
+from geofm_assets.core.held_open import held_open, keep_connected
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Columns,
@@ -28,6 +30,7 @@ from geofm_assets.core.outcome import (
     require_checks,
 )
 from geofm_assets.core.progress import notify
+from geofm_assets.core.redact import redact, redacting, without_secrets
 
 INPUTS_TAG = "geofm/inputs"
 
@@ -40,34 +43,6 @@ class PartitionConfig(dg.Config):
     """
 
     force: bool = False
-
-
-CHECK_DESCRIPTIONS = {
-    "schema": "Every row obeys the table's pandera schema; a table that does not is not written.",
-    "file_complete": "The label file was received whole.",
-    "unique_sample_id": "No two points share a sample_id.",
-    "some_rows_usable": "A file with rows gave at least one usable point.",
-    "one_sample_per_point": "Every point has its kind, fire and group in the table of samples.",
-    "split_distance": "Points of two splits lie at least the promised distance apart.",
-    "centres_agree": "At their middle masks say what the samples say: upright, and in place.",
-    "inside_cell": "The H3 cell of every point, computed anew, is the partition's.",
-    "at_most_per_cell": "No more points than sampling.per_cell.",
-    "band_contract": "Band order, dtype, scale, nodata and physical range are what models expect.",
-    "model_input": "Normalised pixels, as the encoder reads them, keep the band contract.",
-    "files_verified": "Every array matches the sha256 in its header.",
-    "leakage": "Windows of two splits neither overlap nor lie nearer than promised.",
-    "class_coverage": "Every split has every class.",
-    "weights": "The weights the encoder starts from were really loaded.",
-    "valid_source": "Structure, bands, labels, dates and splits of the source hold no error.",
-    "encodings_once": "Every sample was encoded once for each normalisation, and none twice.",
-    "every_tile": "Every tile of the area was mapped, or is recorded with why it was not.",
-    "seams": "A map changes class where tiles and crops meet no more often than elsewhere.",
-    "nodata_share": "At most half of what was asked for is without a class.",
-    "class_shares": "A map's shares of classes are not those of another world than training's.",
-    "polarity": "Classes are not swapped: neither training nor known fires fit better if they are.",
-    "seen_in_training": "No test sample lies in windows the checkpoint was trained on.",
-    "every_window": "There is one prediction for every window of the manifest.",
-}
 
 
 def check_specs(
@@ -93,25 +68,40 @@ def check_specs(
 
 
 def to_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values and the wrappers of `core/outcome.py` as Dagster metadata."""
-    return {name: _metadata_value(value) for name, value in values.items()}
+    """Plain values and the wrappers of `core/outcome.py` as Dagster metadata, without secrets."""
+    clean = redacting()
+    return {name: _metadata_value(value, clean) for name, value in values.items()}
 
 
-def _metadata_value(value: Any) -> Any:
+def _metadata_value(value: Any, clean: Callable[[Any], Any]) -> Any:
     match value:
         case Markdown(text):
-            return dg.MetadataValue.md(text)
+            return dg.MetadataValue.md(clean(text))
         case Json(content):
-            return dg.MetadataValue.json(content)
+            return dg.MetadataValue.json(clean(content))
         case Link(url):
-            return dg.MetadataValue.url(url)
+            return dg.MetadataValue.url(clean(url))
         case Location(path):
-            return dg.MetadataValue.path(path)
+            return dg.MetadataValue.path(clean(path))
         case Columns(schema):
             columns = [dg.TableColumn(f.name, str(f.type)) for f in schema]
             return dg.MetadataValue.table_schema(dg.TableSchema(columns))
+        case str() | dict() | list():
+            return clean(value)
         case _:
             return value
+
+
+@contextmanager
+def _no_secrets_in_errors() -> Iterator[None]:
+    """Dagster records an exception with all that caused it, so none of them may tell a secret."""
+    try:
+        yield
+    except Exception as error:
+        clean = without_secrets(error)
+        if clean is error:
+            raise
+        raise clean from clean.__cause__
 
 
 def emit(
@@ -121,7 +111,8 @@ def emit(
 
     Failed blocking checks are recorded before the step fails, so that the UI shows why.
     """
-    outcome = work()
+    with _no_secrets_in_errors():
+        outcome = work()
     results = _check_results(context.asset_key, outcome)
     failed = [c for c in outcome.checks if c.blocking and not c.passed]
     if failed:
@@ -163,8 +154,9 @@ def emit_partitions(
     # other stages wait in the same run (a job's backfill) the framework records the range, whole.
     alone = len(set(context.job_def.asset_layer.executable_asset_keys)) == 1
     failures: dict[str, str] = {}
-    causes: list[Exception] = []
+    causes: list[BaseException] = []
     done: list[Outcome] = []
+    keep_connected(context.instance.event_log_storage)
     with held_open(_event_databases(context)):
         for number, key in enumerate(keys, start=1):
             try:
@@ -173,13 +165,13 @@ def emit_partitions(
                 require_checks(outcome, f"partition {key}")
             except GeofmError as error:
                 failures[key] = str(error)
-                causes.append(error)
+                causes.append(without_secrets(error))
                 context.log.error(f"{key}: {error}")
                 continue
             except Exception as error:  # noqa: BLE001 - one bad cell must not lose the others; reported below
-                failures[key] = f"{type(error).__name__}: {error}"
-                causes.append(error)
-                context.log.error(f"{key}: {traceback.format_exc()}")
+                failures[key] = redact(f"{type(error).__name__}: {error}")
+                causes.append(without_secrets(error))
+                context.log.error(f"{key}: {redact(traceback.format_exc())}")
                 continue
             done.append(outcome)
             if len(keys) > 1 and alone:
@@ -263,12 +255,13 @@ def _materialization(
 def _evaluation(
     key: dg.AssetKey, check: CheckOutcome, partition: str | None
 ) -> dg.AssetCheckEvaluation:
+    clean = redacting()
     return dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=check.name,
         passed=check.passed,
-        description=check.description,
-        metadata=dict(check.metadata),
+        description=clean(check.description),
+        metadata=clean(check.metadata),
         partition=partition,
         blocking=check.blocking,
         severity=_severity(check),
@@ -288,13 +281,14 @@ def _log_checks(
 
 
 def _check_results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResult]:
+    clean = redacting()
     return [
         dg.AssetCheckResult(
             asset_key=key,
             check_name=check.name,
             passed=check.passed,
-            description=check.description,
-            metadata=dict(check.metadata),
+            description=clean(check.description),
+            metadata=clean(check.metadata),
             severity=_severity(check),
         )
         for check in outcome.checks

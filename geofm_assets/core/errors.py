@@ -1,8 +1,10 @@
 """The errors a user can meet. Each message says what, where, and what to do."""
 
+from geofm_assets.core.redact import redact
+
 
 class GeofmError(Exception):
-    """Base of every error this package raises on purpose.
+    """Base of every error this package raises on purpose. Secrets are taken out of all it says.
 
     Args:
         what: what went wrong, in one sentence.
@@ -11,6 +13,7 @@ class GeofmError(Exception):
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        what, where, fix = redact(what), redact(where), redact(fix)
         self.what, self.where, self.fix = what, where, fix
         parts = [what.rstrip(".")]
         if where:
@@ -23,8 +26,20 @@ class ConfigError(GeofmError):
     """A setting or a task file is wrong."""
 
 
+class StoreError(GeofmError, OSError):
+    """The store cannot be read or written."""
+
+
+class LockError(GeofmError):
+    """Another process holds a lock of the store, or it was lost, or there can be none."""
+
+
 class SourceUnavailableError(GeofmError):
     """A source outside this machine did not answer within its retries."""
+
+
+class AddressRefusedError(SourceUnavailableError):
+    """An address leads to a host or by a scheme that is not allowed; trying again is no use."""
 
 
 class DownloadError(GeofmError):
@@ -65,6 +80,10 @@ class WeightsError(GeofmError):
 
 class ExperimentError(GeofmError):
     """An experiment cannot exist or cannot be run."""
+
+
+class TrainingError(GeofmError):
+    """A training under way could not go on."""
 
 
 class RegistryError(GeofmError):

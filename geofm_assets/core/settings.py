@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geofm_assets.core.errors import ConfigError
+from geofm_assets.core.redact import secret_places
 from geofm_assets.core.store import Store
 
 SETTINGS_KEY = "settings.json"
@@ -35,7 +36,7 @@ class Settings(BaseModel):
         overrides: per task, dotted keys of its file and the values put in their place.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     store: str = DEFAULT_STORE
     profile: Profile = "local"
@@ -50,8 +51,27 @@ class Settings(BaseModel):
         """Values to put into a task's file, those of the profile first."""
         return {**_PROFILE_OVERRIDES[self.profile], **self.overrides.get(task, {})}
 
+    def require_no_secrets(self) -> None:
+        """Refuse credentials: settings are saved, shown in the UI and handed to every run.
+
+        Raises:
+            ConfigError: a value holds some; names the setting, not the value.
+        """
+        for place in secret_places(self.model_dump()):
+            raise ConfigError(
+                f"Setting {place} holds credentials",
+                where="the command line, the environment or the store's settings.json",
+                fix="Put user and password of a source into ~/.netrc (or the file NETRC names), "
+                "keys of a bucket into the environment (AWS_*), and the bare address here",
+            )
+
     def remember(self) -> None:
-        """Write these settings into the store, for the UI and later runs."""
+        """Write these settings into the store, for the UI and later runs.
+
+        Raises:
+            ConfigError: as `require_no_secrets`; nothing is written.
+        """
+        self.require_no_secrets()
         value = self.model_dump(exclude={"store", "executor"})
         Store(self.store).write_json(SETTINGS_KEY, value)
 
@@ -87,7 +107,8 @@ def load_settings(
         given: fields that win over everything; None values are ignored.
 
     Raises:
-        ConfigError: a value is not allowed; names the field and where it came from.
+        ConfigError: a value is not allowed or holds credentials; names the field and where it
+            came from.
     """
     variables = os.environ if environment is None else environment
     url = store or variables.get("GEOFM_STORE") or DEFAULT_STORE
@@ -103,7 +124,7 @@ def load_settings(
     for name in ("rdm", "scenes"):
         values[name] = _absolute(values.get(name, ""))
     try:
-        return Settings(**{**values, "store": opened.url})
+        settings = Settings(**{**values, "store": opened.url})
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(
@@ -111,6 +132,8 @@ def load_settings(
             where=f"the environment or {opened.url}/{SETTINGS_KEY}",
             fix="Correct it",
         ) from error
+    settings.require_no_secrets()
+    return settings
 
 
 def _absolute(location: str) -> str:

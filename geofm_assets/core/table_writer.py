@@ -2,8 +2,6 @@
 
 import json
 import os
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -155,26 +153,15 @@ def table_writer(
         "geofm.schema": model.__name__,
     }
     finished = FinishedTable()
-    target = store.path(key)
-    local = target.protocol in ("", "file", "local")
-    folder = Path(target.path).parent if local else Path(tempfile.mkdtemp())
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{target.name}.{uuid.uuid4().hex}.tmp"
-    writer = TableWriter(temporary, key, schema, model, said, few_values)
-    try:
-        yield writer, finished
-        provenance, report = writer.finish()
-        if local:
-            temporary.replace(target.path)
-        else:
-            target.fs.put_file(str(temporary), target.path)  # one put: whole or not at all
-        finished.ref = TableRef(key, writer.rows, provenance, report)
-    finally:
-        writer.abandon()
-        for path in (temporary, _old(temporary)):
-            path.unlink(missing_ok=True)
-        if not local:
-            folder.rmdir()
+    with store.new_file(key) as temporary:
+        writer = TableWriter(temporary, key, schema, model, said, few_values)
+        try:
+            yield writer, finished
+            provenance, report = writer.finish()
+        finally:
+            writer.abandon()
+            _old(temporary).unlink(missing_ok=True)
+    finished.ref = TableRef(key, writer.rows, provenance, report)
 
 
 def read_batches(
@@ -191,8 +178,9 @@ def read_batches(
     Raises:
         FileNotFoundError: it was never written.
     """
+    # of a bucket a copy: its pages are read in an order that a stream would fetch twice
     with (
-        store.path(key).open("rb") as stream,
+        store.fetch_file(key).open("rb") as stream,
         pq.ParquetFile(stream, pre_buffer=False, read_dictionary=list(coded)) as parquet,
     ):
         for batch in parquet.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):

@@ -77,7 +77,7 @@ class BaselinesStage:
         rule = self.task.rule
         tables = baseline_predictions(
             store.read_table(ManifestStage(self.task).key()),
-            store.local_path(f"tasks/{self.task.name}/chips"),
+            store.path(f"tasks/{self.task.name}/chips"),
             rule.classes,
             label_rule=f"{rule.name}@{rule.version}",
             seed=self.task.training.seed,
@@ -99,8 +99,8 @@ class BaselinesStage:
         frames = task.frames or ()
         tables = segmentation_baselines(
             store.read_table(key),
-            store.local_path(f"tasks/{task.name}/chips"),
-            store.local_path(task.masks_folder),
+            store.path(f"tasks/{task.name}/chips"),
+            store.path(task.masks_folder),
             rule.classes,
             size=task.imagery.windows.size,
             positive=positive_id(rule) if len(frames) > 1 else None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.hashing import json_digest
@@ -29,7 +30,7 @@ Matrix = NDArray[np.float64]
 
 def baseline_predictions(
     manifest: pa.Table,
-    chips_root: Path,
+    chips_root: Path | UPath,
     classes: tuple[str, ...],
     *,
     label_rule: str,
@@ -39,7 +40,7 @@ def baseline_predictions(
 
     Args:
         manifest: MANIFEST rows of every split.
-        chips_root: folder with `h3_cell=<cell>` chips.
+        chips_root: folder with `h3_cell=<cell>` chips, here or in a bucket.
         classes: names in the order of `class_id`.
         label_rule: rule and version, carried along.
         seed: of the logistic regression's solver.

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.hashing import json_digest
@@ -47,8 +48,8 @@ class _Sample:
 
 def segmentation_baselines(
     manifest: pa.Table,
-    chips_root: Path,
-    masks_root: Path,
+    chips_root: Path | UPath,
+    masks_root: Path | UPath,
     classes: tuple[str, ...],
     *,
     size: int,

@@ -133,11 +133,7 @@ class RangedChips(PackedChips):
     def __init__(self, path: UPath) -> None:
         where = str(path)
         self._file = _RangedFile(path)
-        head = self._file.read(0, HEAD_BYTES, where, whole=False)
-        start = LENGTH_BYTES + header_length(head, where)
-        if start > len(head):
-            head += self._file.read(len(head), start, where)
-        header = read_header(head[LENGTH_BYTES:start], where)
+        header, head = _read_head(self._file, where)
         self._pixels = {name: header.tensors[f"{name}/values"] for name in header.meta["layers"]}
         small = self._small(header, head, where)
         layers = {
@@ -243,6 +239,28 @@ def open_packed(path: Path | UPath) -> PackedChips:
     if not isinstance(path, UPath) or path.protocol in ("", "file", "local"):
         return MappedChips(Path(path.path) if isinstance(path, UPath) else path)
     return RangedChips(path)
+
+
+def packed_meta(path: Path | UPath) -> Mapping[str, Any]:
+    """What a packed file's header says of its cell; no pixel is read.
+
+    Raises:
+        ImageryError: there is no such file, or it cannot be used.
+        SourceUnavailableError: the bucket does not answer.
+    """
+    if not isinstance(path, UPath) or path.protocol in ("", "file", "local"):
+        return open_cell_file(Path(path.path) if isinstance(path, UPath) else path).meta
+    where = str(path)
+    return _read_head(_RangedFile(path), where)[0].meta
+
+
+def _read_head(file: "_RangedFile", where: str) -> tuple[PackedHeader, bytes]:
+    """The header, checked, and the file's first bytes."""
+    head = file.read(0, HEAD_BYTES, where, whole=False)
+    start = LENGTH_BYTES + header_length(head, where)
+    if start > len(head):
+        head += file.read(len(head), start, where)
+    return read_header(head[LENGTH_BYTES:start], where), head
 
 
 def _refused(where: str, error: Exception) -> ImageryError:

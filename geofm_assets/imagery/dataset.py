@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from upath import UPath
+
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.imagery.bands import LAYERS, SENTINEL1, LayerSpec
@@ -103,7 +105,9 @@ def ensure_dataset(
     return config
 
 
-def copy_config(source: Path, target: Path, layout: Layout, layers: Sequence[str] = ()) -> None:
+def copy_config(
+    source: Path | UPath, target: Path, layout: Layout, layers: Sequence[str] = ()
+) -> None:
     """Give another folder the configuration of a dataset, laid out differently.
 
     Args:
@@ -208,7 +212,7 @@ def _raster_layer(
     }
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path | UPath) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

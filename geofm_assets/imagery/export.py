@@ -12,7 +12,6 @@ from rslearn.dataset import Dataset, Window
 from upath import UPath
 
 from geofm_assets.core.errors import ConfigError, WindowError
-from geofm_assets.core.parquet import read_parquet
 from geofm_assets.core.progress import Progress
 from geofm_assets.imagery.dataset import Layout, copy_config
 from geofm_assets.imagery.materialize import drop_layer
@@ -21,7 +20,7 @@ from geofm_assets.windows.write import LABEL_LAYER, write_window_group
 
 
 def export_dataset(
-    dataset_dir: Path,
+    dataset_dir: Path | UPath,
     target: Path,
     cells: Sequence[str] = (),
     layout: Layout = "classic",
@@ -30,7 +29,7 @@ def export_dataset(
     """Write windows, labels and rasters of some cells as rslearn itself would.
 
     Args:
-        dataset_dir: a task's dataset.
+        dataset_dir: a task's dataset, here or in a bucket.
         target: folder of the copy; made if missing, and may hold an earlier export.
         cells: H3 cells; all that have windows if none are named.
         layout: `classic` is rslearn's default (a GeoTIFF a band set and period), `files` one numpy
@@ -55,7 +54,7 @@ def export_dataset(
     chosen = sorted(cells) if cells else known
     copy_config(dataset_dir, target, layout)
     copy = Dataset(UPath(target))
-    tables = {cell: _windows(dataset_dir, cell) for cell in chosen}
+    tables = {cell: _windows(source.storage, cell) for cell in chosen}
     progress = progress or Progress(sum(table.num_rows for table in tables.values()))
     for cell, table in tables.items():
         write_window_group(target, cell, table)
@@ -66,9 +65,8 @@ def export_dataset(
     return progress.done
 
 
-def _windows(dataset_dir: Path, cell: str) -> pa.Table:
-    path = dataset_dir.resolve().parent / "windows" / f"h3_cell={cell}" / "windows.parquet"
-    return read_parquet(UPath(path))
+def _windows(storage: CellWindows, cell: str) -> pa.Table:
+    return storage.store.read_table(f"windows/h3_cell={cell}/windows.parquet")
 
 
 def _copy_layers(window: Window, target: Window, copy: Dataset) -> None:

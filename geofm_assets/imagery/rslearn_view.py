@@ -2,7 +2,8 @@
 
 config.json of the dataset names these classes, so plain rslearn finds windows in
 `windows/h3_cell=<cell>/windows.parquet`, labels in their classes, and rasters in the cell's packed
-file. Writing is refused: `geofm export-dataset` makes a dataset that rslearn can write to.
+file, of a dataset in a bucket in a copy on this machine. Writing is refused:
+`geofm export-dataset` makes a dataset that rslearn can write to.
 """
 
 import functools
@@ -28,9 +29,10 @@ from rslearn.utils.vector_format import VectorFormat
 from upath import UPath
 
 from geofm_assets.core.errors import WindowError
-from geofm_assets.core.parquet import read_parquet
+from geofm_assets.core.store import Store
 from geofm_assets.imagery.acquisition import acquired, moments
 from geofm_assets.imagery.cell_file import CellFile, open_cell_file
+from geofm_assets.imagery.packed_header import missing
 from geofm_assets.windows.write import LABEL_LAYER, label_features, rslearn_window
 
 _OPEN_CELLS = 64
@@ -41,7 +43,7 @@ class CellWindowsFactory(WindowStorageFactory):
 
     def get_storage(self, ds_path: UPath) -> "CellWindows":
         """Storage of the dataset at a path."""
-        return CellWindows(Path(str(ds_path)))
+        return CellWindows(UPath(ds_path))
 
 
 class CellWindows(WindowStorage):
@@ -51,8 +53,9 @@ class CellWindows(WindowStorage):
         dataset_dir: the dataset; windows, rasters and chips lie beside it.
     """
 
-    def __init__(self, dataset_dir: Path) -> None:
-        self.dataset_dir, self.task_dir = dataset_dir, dataset_dir.resolve().parent
+    def __init__(self, dataset_dir: UPath) -> None:
+        self.dataset_dir = dataset_dir
+        self.store = _store_of(dataset_dir)
         self._file = functools.lru_cache(maxsize=_OPEN_CELLS)(self._open_file)
 
     def get_window_root(self, group: str, name: str) -> UPath:
@@ -71,18 +74,18 @@ class CellWindows(WindowStorage):
                 groups = [cell for cell in groups if cell in cells]
         windows = []
         for cell in groups:
-            path = self._table(cell)
-            if not path.exists():
+            key = f"windows/h3_cell={cell}/windows.parquet"
+            if not self.store.exists(key):
                 continue
-            for row in read_parquet(UPath(path)).to_pylist():
+            for row in self.store.read_table(key).to_pylist():
                 if wanted is None or row["window_name"] in wanted:
                     windows.append(rslearn_window(row, self, None))
         return windows
 
     def cells(self) -> list[str]:
         """Cells that have windows, sorted."""
-        found = (self.task_dir / "windows").glob("h3_cell=*/windows.parquet")
-        return sorted(path.parent.name.removeprefix("h3_cell=") for path in found)
+        found = self.store.list_keys("windows", "/windows.parquet")
+        return sorted(key.split("/")[1].removeprefix("h3_cell=") for key in found)
 
     def create_or_update_window(self, window: Window) -> None:
         """Refused."""
@@ -136,17 +139,18 @@ class CellWindows(WindowStorage):
         return (opened, rows[name]) if name in rows else (None, -1)
 
     def _open_file(self, cell: str) -> tuple[CellFile | None, dict[str, int]]:
-        inventory = self.task_dir / "rasters" / f"h3_cell={cell}" / "rasters.parquet"
-        if not inventory.exists():
+        inventory = f"rasters/h3_cell={cell}/rasters.parquet"
+        if not self.store.exists(inventory):
             return None, {}
-        files = read_parquet(UPath(inventory), ["file"])["file"].unique().to_pylist()
+        files = self.store.read_table(inventory, ["file"])["file"].unique().to_pylist()
         if not files:
             return None, {}
-        opened = open_cell_file(self.task_dir / "chips" / f"h3_cell={cell}" / files[0])
+        key = f"chips/h3_cell={cell}/{files[0]}"
+        try:
+            opened = open_cell_file(self.store.fetch_file(key))
+        except FileNotFoundError as error:
+            raise missing(f"{self.store.url}/{key}") from error
         return opened, {window: i for i, window in enumerate(opened.window_names)}
-
-    def _table(self, cell: str) -> Path:
-        return self.task_dir / "windows" / f"h3_cell={cell}" / "windows.parquet"
 
     def refuse(self, group: str, name: str) -> NoReturn:
         """Say why nothing can be written."""
@@ -250,6 +254,13 @@ class CellData(WindowDataStorage):
 
     def _cannot(self, what: str) -> WindowError:
         return WindowError(what, where=f"window {self.window.group}/{self.window.name}")
+
+
+def _store_of(dataset_dir: UPath) -> Store:
+    """The store whose keys begin at a dataset's task, so that other machines' writes are seen."""
+    if dataset_dir.protocol in ("", "file", "local"):
+        return Store(Path(dataset_dir.path).resolve().parent)
+    return Store(str(dataset_dir.parent).rstrip("/"))
 
 
 def _crop(

@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import rasterio
 import requests
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from requests.adapters import HTTPAdapter
 from rslearn.config import QueryConfig
 from rslearn.data_sources.data_source import DataSourceContext, Item
 from rslearn.data_sources.planetary_computer import (
@@ -26,12 +26,14 @@ from rslearn.data_sources.planetary_computer import (
 )
 from rslearn.data_sources.stac import SourceItem
 from rslearn.data_sources.utils import MatchedItemGroup
+from rslearn.tile_stores import TileStoreWithLayer
 from rslearn.utils.geometry import PixelBounds, Projection, STGeometry
 from rslearn.utils.raster_array import RasterArray
 from rslearn.utils.stac import StacItem
 from urllib3.util.retry import Retry
 
 from geofm_assets.core.errors import ImageryError, SourceUnavailableError
+from geofm_assets.core.hosts import Allowed, CheckedAdapter, allowed_for, checked_session
 from geofm_assets.imagery.dataset import PLANETARY_COMPUTER
 from geofm_assets.imagery.periods import periods
 
@@ -42,6 +44,10 @@ _BACKOFF_S = 0.5
 _TIMEOUT_S = 30.0
 _RETRY_ON = (429, 500, 502, 503, 504)
 _XML_KEPT = 256
+_LOOKED_AT = 4096
+_XML_ASSET = "product-metadata"
+# Planetary Computer keeps assets in several accounts and signs for this domain alone.
+_ASSET_HOSTS = {"planetarycomputer.microsoft.com": ("*.blob.core.windows.net",)}
 _GDAL_HTTP = {
     "GDAL_HTTP_MAX_RETRY": "5",
     "GDAL_HTTP_RETRY_DELAY": "1",
@@ -50,18 +56,19 @@ _GDAL_HTTP = {
 }
 
 
-class _PatientAdapter(HTTPAdapter):
+class _PatientAdapter(CheckedAdapter):
     """Retries with backoff, and a timeout on every request that states none."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Allowed) -> None:
         super().__init__(
+            allowed,
             max_retries=Retry(
                 total=_RETRIES,
                 backoff_factor=_BACKOFF_S,
                 backoff_jitter=_BACKOFF_S,
                 status_forcelist=_RETRY_ON,
                 allowed_methods=None,  # a STAC search is a POST that changes nothing
-            )
+            ),
         )
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
@@ -76,12 +83,15 @@ class _PeriodsMixin(PlanetaryComputer):
 
     base_url: str
     frames: Sequence[int] | None
+    allowed: Allowed
 
     def _connect(self, base_url: str, frames: Sequence[int] | None) -> None:
         self.base_url, self.frames = base_url.rstrip("/"), frames
         self.client = PlanetaryComputerStacClient(self.base_url)
-        self.client.session.mount("http://", _PatientAdapter())
-        self.client.session.mount("https://", _PatientAdapter())
+        host = urlsplit(self.base_url).hostname or ""
+        self.allowed = allowed_for(self.base_url, *_ASSET_HOSTS.get(host, ()))
+        self.client.session = checked_session(self.allowed, _PatientAdapter(self.allowed))
+        self._looked_at: OrderedDict[str, None] = OrderedDict()
 
     def _get_sort_key(self, stac_item: StacItem) -> Any:
         """By the property, then by id, so that ties do not hang on the server's order."""
@@ -108,6 +118,40 @@ class _PeriodsMixin(PlanetaryComputer):
             _one_a_period(groups, geometry, query_config, self.frames)
             for groups, geometry in zip(matched, geometries, strict=True)
         ]
+
+    def get_asset_url(self, item: SourceItem, asset_key: str) -> str:
+        """The signed URL of an asset, on an allowed host from the first redirect to the last.
+
+        GDAL follows redirects by itself, so they are looked at before it gets the URL, once.
+
+        Raises:
+            AddressRefusedError: the catalogue names another host, a file or another scheme.
+        """
+        href = item.asset_urls[asset_key]
+        self.allowed.check(href)
+        url = super().get_asset_url(item, asset_key)
+        if href not in self._looked_at:
+            self.client.session.head(url, allow_redirects=True).close()
+            if len(self._looked_at) >= _LOOKED_AT:
+                self._looked_at.popitem(last=False)
+            self._looked_at[href] = None
+        return url
+
+    def ingest(
+        self,
+        tile_store: TileStoreWithLayer,
+        items: list[SourceItem],
+        geometries: list[list[STGeometry]],
+    ) -> None:
+        """Copy items into the tile store, from allowed hosts only.
+
+        Raises:
+            AddressRefusedError: an asset lies elsewhere.
+        """
+        for item in items:
+            for key in sorted(item.asset_urls.keys() & {*self.asset_bands, _XML_ASSET}):
+                self.get_asset_url(item, key)
+        super().ingest(tile_store, items, geometries)
 
     def read_raster(
         self,
@@ -174,7 +218,10 @@ class Sentinel2Stac(_PeriodsMixin, Sentinel2):
         if item.name not in self._xml:
             if len(self._xml) >= _XML_KEPT:
                 self._xml.popitem(last=False)
-            self._xml[item.name] = super()._get_product_xml(item)
+            url = self.get_asset_url(item, _XML_ASSET)
+            response = self.client.session.get(url, timeout=self.timeout.total_seconds())
+            response.raise_for_status()
+            self._xml[item.name] = ET.fromstring(response.content)
         return self._xml[item.name]
 
 

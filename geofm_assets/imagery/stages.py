@@ -4,7 +4,6 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,8 +23,9 @@ from geofm_assets.core.outcome import (
 from geofm_assets.core.schema import require_valid
 from geofm_assets.core.stage import content_of, inputs_digest
 from geofm_assets.core.store import Store
-from geofm_assets.imagery.cell_file import open_cell_file, write_cell_file
+from geofm_assets.imagery.cell_file import write_cell_file
 from geofm_assets.imagery.cell_rasters import make_cell_file
+from geofm_assets.imagery.chip_reader import packed_meta
 from geofm_assets.imagery.chips import NOTE, chips_note, pack_cell, packed_file, read_chips
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.contract import ContractReport, check_cell, check_source
@@ -112,14 +112,14 @@ class DatasetStage:
         """Check the source's contract and write config.json."""
         inputs = self.inputs(source)
         index = self.task.scene_index(source)
-        folder = store.local_path(dataset_key(self.task.name))
-        config = ensure_dataset(
-            folder,
-            self.task.imagery,
-            source.scenes if index else None,
-            source.stac_url,
-            days_before=self.task.windows.days_before,
-        )
+        with store.adding(dataset_key(self.task.name), have=["config.json"]) as folder:
+            config = ensure_dataset(
+                folder,
+                self.task.imagery,
+                source.scenes if index else None,
+                source.stac_url,
+                days_before=self.task.windows.days_before,
+            )
         report = check_source(source.scenes) if index else ContractReport.unchecked()
         record: dict[str, Any] = {
             "inputs": inputs,
@@ -169,23 +169,25 @@ class RastersStage:
         content_of(store, self.windows_key(cell))
         inputs = self.inputs(store, cell)
         found = store.provenance(self.key(cell))
-        folder = store.local_path(chips_folder(self.task.name, cell))
+        chips = chips_folder(self.task.name, cell)
         last = packed_file(store.read_table(self.key(cell), ["file"])) if found else None
-        lost = last is not None and not (folder / last).exists()
+        lost = last is not None and not store.exists(f"{chips}/{last}")
         skipped = found is not None and found.inputs == inputs and not force and not lost
         if found is not None and skipped:
             rasters = store.read_table(self.key(cell))
-            bands = cell_bands(folder, last)
+            bands = cell_bands(store, f"{chips}/{last}" if last else None)
             content, schema = found.content, kept_check(rasters)
         else:
-            made = make_cell_file(
-                store.local_path(dataset_key(self.task.name)),
-                store.local_path(f"tasks/{self.task.name}/scratch/{cell}"),
-                cell,
-                store.read_table(self.windows_key(cell)),
-                folder,
-                None if force or lost else last,
-            )
+            previous = None if force or lost else last
+            with store.adding(chips, have=[previous] if previous else []) as folder:
+                made = make_cell_file(
+                    store.fetch_folder(dataset_key(self.task.name)),
+                    store.working_folder(f"tasks/{self.task.name}/scratch/{cell}"),
+                    cell,
+                    store.read_table(self.windows_key(cell)),
+                    folder,
+                    previous,
+                )
             rasters, bands = made.rasters, made.bands
             require_valid(bands, BandStats, where=f"band statistics of {cell}")
             ref = store.write_table(
@@ -215,9 +217,9 @@ def chips_folder(task: str, cell: str) -> str:
     return f"tasks/{task}/chips/h3_cell={cell}"
 
 
-def cell_bands(folder: Path, file_name: str | None) -> pa.Table:
+def cell_bands(store: Store, key: str | None) -> pa.Table:
     """BAND_STATS rows kept in a packed file; none for a cell without windows."""
-    rows = open_cell_file(folder / file_name).meta["bands"] if file_name else []
+    rows = packed_meta(store.path(key))["bands"] if key else []
     return pa.Table.from_pylist(rows, schema=BAND_STATS)
 
 
@@ -261,21 +263,28 @@ class ChipsStage:
         inputs = self.inputs(store, cell)
         note = self.note(store, cell)
         skipped = note is not None and note["inputs"] == inputs and not force
-        folder = store.local_path(self.folder(cell))
-        if skipped:
-            chips = read_chips(folder, verify=True)
-        else:
-            rasters = store.read_table(RastersStage(self.task).key(cell))
-            file_name = packed_file(rasters)
-            if file_name is None:  # a cell whose points are all held out as buffer
-                file_name = write_cell_file(folder, cell, [], {}, simulated=False)
-            refused = refused_windows(rasters)["window_name"].to_pylist()
-            chips = pack_cell(folder, file_name, refused, inputs)
+        key = RastersStage(self.task).key(cell)
+        rasters = None if skipped else store.read_table(key)
+        file_name = note["file"] if note and rasters is None else packed_file(rasters)
+        with store.adding(
+            self.folder(cell),
+            have=[name for name in (NOTE if skipped else None, file_name) if name],
+            last=NOTE,
+            only=not skipped,
+        ) as folder:
+            if rasters is None:
+                chips = read_chips(folder, verify=True)
+            else:
+                if file_name is None:  # a cell whose points are all held out as buffer
+                    file_name = write_cell_file(folder, cell, [], {}, simulated=False)
+                refused = refused_windows(rasters)["window_name"].to_pylist()
+                chips = pack_cell(folder, file_name, refused, inputs)
+            size = (folder / chips.file_name).stat().st_size
+            content = chips_note(folder)["content"]
         metadata = {
             "windows": len(chips.rows),
-            "bytes": (folder / chips.file_name).stat().st_size,
-            "path": Location(str(folder)),
+            "bytes": size,
+            "path": Location(f"{store.url}/{self.folder(cell)}"),
         }
         check = CheckOutcome("files_verified", True, "every byte matches its hash")
-        content = chips_note(folder)["content"]
         return Outcome(content, inputs, metadata, [check], skipped)

@@ -180,11 +180,11 @@ class CollectionFileStage:
         self, store: Store, rdm: RdmSource, collection_id: str, inputs: str
     ) -> dict[str, Any]:
         folder_key = f"{self.source.root}/raw/{collection_id}"
-        folder = store.local_path(folder_key)
+        folder = store.working_folder(folder_key)  # a download that was cut short goes on there
         folder.mkdir(parents=True, exist_ok=True)
         fetched = rdm.fetch(self._record(store, collection_id), folder)
         name = f"{fetched.sha256[:16]}.parquet"
-        fetched.path.replace(folder / name)
+        store.take_in(f"{folder_key}/{name}", fetched.path)
         note = {
             "key": f"{folder_key}/{name}",
             "sha256": fetched.sha256,
@@ -249,7 +249,7 @@ class ReferencePointsStage:
             checks = _points_checks(rows, self._refused(store, collection_id))
             said = {"dagster/partition_row_count": rows}
             return Outcome(found.content, inputs, said, [kept_rows(rows), *checks], True)
-        path = store.local_path(self._file(store, collection_id)["key"])
+        path = store.fetch_file(self._file(store, collection_id)["key"])
         row = CollectionFileStage(self.source).row(store, collection_id)
         made: MadeFrom = {
             "inputs": inputs,

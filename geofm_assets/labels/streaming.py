@@ -72,7 +72,7 @@ def write_points(
     """
     reasons: dict[str, int] = {}
     rows = 0
-    scratch = store.local_path(points_key).parent
+    scratch = store.working_folder(points_key).parent
     with (
         # points appear last: where they are, their quarantine is
         table_writer(store, points_key, POINT_BATCH, PointBatch, few_values=FEW_VALUES, **made) as (

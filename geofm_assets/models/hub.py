@@ -8,17 +8,27 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 
-from geofm_assets.core.errors import DownloadError, SourceUnavailableError, WeightsError
+from geofm_assets.core.errors import (
+    AddressRefusedError,
+    DownloadError,
+    SourceUnavailableError,
+    WeightsError,
+)
 from geofm_assets.core.hashing import sha256_file
+from geofm_assets.core.hosts import allowed_for, checked_session
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 _RETRIED = {429, 500, 502, 503, 504}
+_PUBLISHED = "huggingface.co"
+# where it sends downloads to, by region and kind of storage
+_STORAGE = ("*.huggingface.co", "*.hf.co")
 
 
 def default_cache() -> Path:
@@ -47,7 +57,7 @@ class ModelHub:
     """A model hub, spoken to as `{base_url}/{repo}/resolve/{revision}/{file}`.
 
     Attributes:
-        base_url: the hub.
+        base_url: the hub. Files come from its host, and from those of `core.hosts`.
         cache: folder that keeps what was fetched; a file in it is used again only while its
             sha256 is the one kept beside it. By default below the user's cache folder.
         timeout_s: for connecting, and for each wait for bytes.
@@ -70,7 +80,8 @@ class ModelHub:
 
         Raises:
             WeightsError: the location is not a repository, or the hub has no such file.
-            SourceUnavailableError: the hub did not answer within the retries.
+            SourceUnavailableError: the hub did not answer within the retries, or sends us to a
+                host that is not allowed.
             DownloadError: a file kept arriving truncated or with the wrong checksum.
         """
         repo, _, revision = location.partition("@")
@@ -101,6 +112,8 @@ class ModelHub:
         for attempt in range(self.retries + 1):
             try:
                 digest = self._download(url, target)
+            except AddressRefusedError:
+                raise
             except (requests.RequestException, DownloadError, SourceUnavailableError) as error:
                 problem = error
             else:
@@ -118,7 +131,12 @@ class ModelHub:
 
     def _download(self, url: str, target: Path) -> str:
         """Stream to a temporary name, check length and checksum, rename."""
-        with requests.get(url, stream=True, timeout=self.timeout_s) as answer:
+        host = urlsplit(self.base_url).hostname
+        allowed = allowed_for(self.base_url, *(_STORAGE if host == _PUBLISHED else ()))
+        with (
+            checked_session(allowed) as session,
+            session.get(url, stream=True, timeout=self.timeout_s) as answer,
+        ):
             if answer.status_code in _RETRIED:
                 raise SourceUnavailableError(f"HTTP status {answer.status_code}", where=url)
             if answer.status_code != 200:

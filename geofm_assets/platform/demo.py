@@ -11,6 +11,7 @@ from geofm_assets.core.errors import ConfigError, GeofmError
 from geofm_assets.core.settings import Settings, load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.labels.calfire.side_tables import perimeter_keys
+from geofm_assets.platform.instance import config_path
 from geofm_assets.platform.maps import MapDriver
 from geofm_assets.platform.report import Reporter
 from geofm_assets.prediction.asked import Asked
@@ -28,24 +29,29 @@ _DAYS = 30
 
 
 def demo_settings(settings: Settings, task: str, preset: str | None) -> Settings:
-    """Build the task's sample world in the store; settings that point there.
+    """Build the task's sample world in the store; of a bucket, which has no files, beside it.
 
     Args:
         settings: of the store.
         task: name of the task.
         preset: size of the world; None for the task's usual.
 
+    Returns:
+        Settings that point there.
+
     Raises:
-        ConfigError: there is no such preset, or the store was set up with other scenes.
+        ConfigError: there is no such preset, the store was set up with other scenes, or nothing
+            says where its Dagster instance is.
     """
     store = Store(settings.store)
+    config_path(store)  # before the work, not after it
     if task != BURNED_AREA:
-        world = build(store.local_path("sample_world"), preset=preset or "demo")
+        world = build(store.working_folder("sample_world"), preset=preset or "demo")
         _require_own_scenes(settings, str(world.scenes))
         return load_settings(
             settings.store, profile="demo", rdm=str(world.mirror), scenes=str(world.scenes)
         )
-    fires = build_fires(store.local_path("sample_fires"), preset=preset or "fires")
+    fires = build_fires(store.working_folder("sample_fires"), preset=preset or "fires")
     _require_own_scenes(settings, str(fires.scenes))
     settings = load_settings(settings.store, profile="demo", scenes=str(fires.scenes))
     places = {
@@ -90,10 +96,10 @@ def map_a_fire(settings: Settings, console: Console) -> str:
     """
     store = Store(settings.store)
     driver = MapDriver(settings, BURNED_AREA, Reporter(console))
-    request = store.local_path(REQUEST_KEY)
-    request.write_text(json.dumps(_request(store, driver), indent=1) + "\n")
+    text = json.dumps(_request(store, driver), indent=1) + "\n"
+    store.write_bytes(REQUEST_KEY, text.encode())
     console.print("Mapping the largest fire of the test split, which the model has not seen.")
-    asked = Asked(read_request(request), driver.file.grid().default.name)
+    asked = Asked(read_request(store.fetch_file(REQUEST_KEY)), driver.file.grid().default.name)
     map_id, _ = driver.make_map(asked)
     console.print(f"Map: {store.url}/maps/{BURNED_AREA}/{map_id}", soft_wrap=True)
     return map_id

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,6 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
-from dagster_shared.error import SerializableErrorInfo
 
 from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.progress import listening
@@ -18,14 +18,15 @@ from geofm_assets.core.settings import Settings
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.platform.definitions import build_definitions, load_tasks
+from geofm_assets.platform.failures import why
 from geofm_assets.platform.instance import DRIVER_TAG, driver_tag, open_instance
+from geofm_assets.platform.pieces import stretches
 from geofm_assets.platform.report import Reporter
 from geofm_assets.platform.stages import StageView, task_stages, wanted_partitions
+from geofm_assets.platform.workers import QUIET, Workers, open_workers
 from geofm_assets.tasks.component import training_task
 from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.stages import experiments_partitions
-
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class StageFailedError(GeofmError):
@@ -70,9 +71,11 @@ class Driver:
         self.file = tasks[task]
         self.task = training_task(self.file.config)
         self.store = Store(settings.store)
-        self.instance = open_instance(self.store)
+        self.instance = open_instance(self.store, settings)
         self.reporter = reporter
         self._job = build_definitions(settings).resolve_implicit_global_asset_job_def()
+        self._settings = settings
+        self._workers: Workers | None = None
         source = ImagerySource(scenes=settings.scenes, stac_url=settings.stac_url)
         self.stages = task_stages(self.task, source)
 
@@ -84,15 +87,32 @@ class Driver:
         new = [n for n in dict.fromkeys(new) if n not in known]
         self.instance.add_dynamic_partitions(partition_set, new)
 
-    def run(self, experiments: Sequence[str], *, force: bool = False) -> list[StageResult]:
+    def run(
+        self, experiments: Sequence[str], *, force: bool = False, workers: int | None = None
+    ) -> list[StageResult]:
         """Bring every stage up to date and run the experiments.
 
+        Args:
+            experiments: names.
+            force: run them again even if they are current.
+            workers: runs to launch at once, where the settings' executor says; None to do
+                everything in this process.
+
         Raises:
+            ConfigError: no runs can be launched.
             ExperimentError: an experiment cannot be.
             StageFailedError: names the stage and each partition that failed, and why.
         """
         for name in experiments:
             self.task.feasible(name)
+        with ExitStack() as stack:
+            if workers is not None:
+                opened = open_workers(self.instance, self._job, self._settings, workers)
+                self._workers = stack.enter_context(opened)
+                stack.callback(setattr, self, "_workers", None)
+            return self._run(experiments, force)
+
+    def _run(self, experiments: Sequence[str], force: bool) -> list[StageResult]:
         grid = self.file.grid()
         self.register_experiments([e.name for e in grid.feasible] + list(experiments))
         listing = dg.AssetKey(self.task.imagery.sampling.source.asset_path("collections"))
@@ -104,15 +124,18 @@ class Driver:
         total = len(self.stages) + 1 + (1 if sql else 0)
         results = [self._materialize(listing, "", [""], 0, (1, total))]
         for number, view in enumerate(self.stages, start=2):
+            if self._workers is not None:
+                self._workers.settle([view.key], self.reporter.say)
             wanted = (
                 [Experiment.parse(e).name for e in experiments]
                 if view.axis == "experiments"
                 else wanted_partitions(view, self.task, self.store)
             )
-            todo = self._todo(view, wanted, force and view.axis == "experiments")
-            done = len(wanted) - len(todo)
+            again = force and view.axis == "experiments"
+            todo = self._todo(view, wanted, again)
+            done, place = len(wanted) - len(todo), (number, total)
             results.append(
-                self._materialize(view.key, view.partition_set, todo, done, (number, total))
+                self._materialize(view.key, view.partition_set, todo, done, place, again)
             )
         if sql:
             keys = [dg.AssetKey.from_user_string(name) for name in sql]
@@ -137,12 +160,12 @@ class Driver:
         todo: list[str],
         current: int,
         place: tuple[int, int],
+        force: bool = False,
     ) -> StageResult:
         result = StageResult(key.to_user_string(), todo, current)
         began = time.monotonic()
         self.reporter.stage_started(place, result.name, len(todo), current, bool(partition_set))
-        for first, last in self._ranges(partition_set, todo):
-            self._execute([key], first, last)
+        self._make([key], partition_set, todo, force)
         result.seconds = time.monotonic() - began
         self.reporter.stage_ended(place, result.name, result.seconds)
         return result
@@ -151,29 +174,30 @@ class Driver:
         result = StageResult("sql models", [k.path[-1] for k in keys])
         began = time.monotonic()
         self.reporter.stage_started(place, result.name, len(keys), 0, False)
-        self._execute(keys, None, None)
+        self._make(keys, "", [""])
         result.seconds = time.monotonic() - began
         self.reporter.stage_ended(place, result.name, result.seconds)
         return result
 
-    def _ranges(self, partition_set: str, todo: list[str]) -> list[tuple[str | None, str | None]]:
-        """Runs of neighbours in the order Dagster keeps the keys."""
-        if not todo:
-            return []
-        if not partition_set:
-            return [(None, None)]
-        wanted = set(todo)
-        ranges: list[tuple[str | None, str | None]] = []
-        inside: list[str] = []
-        for key in [*self.instance.get_dynamic_partitions(partition_set), ""]:
-            if key in wanted:
-                inside.append(key)
-            elif inside:
-                ranges.append((inside[0], inside[-1]))
-                inside = []
-        return ranges
+    def _make(
+        self, keys: list[dg.AssetKey], partition_set: str, todo: list[str], force: bool = False
+    ) -> None:
+        forced = {"config": {"force": True}}
+        ops = {key.to_python_identifier(): forced for key in keys} if force else {}
+        order = self.instance.get_dynamic_partitions(partition_set) if partition_set else None
+        if self._workers is not None:
+            failures = self._workers.make(keys, order, todo, self.reporter.progress, ops)
+            if failures:
+                raise _failed(keys, "; ".join(dict.fromkeys(failures)))
+        elif order is not None:
+            for stretch in stretches(order, todo):
+                self._execute(keys, stretch[0], stretch[-1], ops)
+        elif todo:
+            self._execute(keys, None, None, ops)
 
-    def _execute(self, keys: list[dg.AssetKey], first: str | None, last: str | None) -> None:
+    def _execute(
+        self, keys: list[dg.AssetKey], first: str | None, last: str | None, ops: dict[str, Any]
+    ) -> None:
         tags = {DRIVER_TAG: driver_tag()}
         arguments: dict[str, Any] = {}
         if first is not None and first == last:
@@ -185,35 +209,19 @@ class Driver:
             result = self._job.execute_in_process(
                 instance=self.instance,
                 asset_selection=keys,
-                run_config=QUIET,
+                run_config={**QUIET, "ops": ops},
                 tags=tags,
                 raise_on_error=False,
                 **arguments,
             )
         if not result.success:
-            raise StageFailedError(
-                _why(result),
-                where=", ".join(k.to_user_string() for k in keys),
-                fix="What was made is kept. Fix what is named above and run the same command again",
-            )
+            reasons = why(result.all_events)
+            raise _failed(keys, reasons or "The run failed before its first step")
 
 
-def _why(result: dg.ExecuteInProcessResult) -> str:
-    """The messages of the steps that failed."""
-    reasons = []
-    for event in result.filter_events(lambda e: e.is_step_failure):
-        data = event.step_failure_data
-        described = data.user_failure_data.description if data.user_failure_data else None
-        reasons.append(described or _message(data.error))
-    return "; ".join(reasons) or "The run failed before its first step"
-
-
-def _message(error: SerializableErrorInfo | None) -> str:
-    """The message of our own error in a chain of causes, else of the one that began it."""
-    last = ""
-    while error is not None:
-        head, separator, rest = error.message.strip().partition(": ")
-        if separator and head.startswith("geofm_assets."):
-            return rest
-        last, error = error.message.strip(), error.cause
-    return last or "unknown failure"
+def _failed(keys: Sequence[dg.AssetKey], reasons: str) -> StageFailedError:
+    return StageFailedError(
+        reasons,
+        where=", ".join(key.to_user_string() for key in keys),
+        fix="What was made is kept. Fix what is named above and run the same command again",
+    )

@@ -4,8 +4,8 @@ import dagster as dg
 
 from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.progress import Report, listening
-from geofm_assets.platform.driver import QUIET
 from geofm_assets.platform.instance import DRIVER_TAG, driver_tag
+from geofm_assets.platform.workers import QUIET
 
 
 class UnexpectedError(GeofmError):

@@ -33,6 +33,10 @@ class Reporter:
             self._status = self.console.status(f"{name} ...")
             self._status.start()
 
+    def say(self, text: str) -> None:
+        """Print a line about the stage that is about to start."""
+        self.console.print(f"        {text}", highlight=False)
+
     def progress(self, done: int, total: int, note: str) -> None:
         """Show how far the stage has come."""
         if self._status is not None:

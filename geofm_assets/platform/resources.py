@@ -1,8 +1,6 @@
-"""Resources and executor of a deployment, from its settings."""
+"""Resources of a deployment, from its settings."""
 
 from typing import Any
-
-import dagster as dg
 
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.core.settings import Settings
@@ -19,17 +17,3 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "imagery": ImagerySource(scenes=settings.scenes, stac_url=settings.stac_url),
         "hub": ModelHubResource(base_url=settings.hub_url),
     }
-
-
-def build_executor(settings: Settings) -> dg.ExecutorDefinition:
-    """Where the steps of a run execute.
-
-    `dagster_k8s` costs seconds to import, so it is imported in a cluster only.
-    """
-    if settings.executor == "kubernetes":
-        from dagster_k8s import k8s_job_executor
-
-        return k8s_job_executor
-    if settings.executor == "multiprocess":
-        return dg.multiprocess_executor
-    return dg.in_process_executor

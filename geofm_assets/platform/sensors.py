@@ -9,6 +9,7 @@ never started by a sensor.
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -26,7 +27,7 @@ from geofm_assets.labels.config import MinConfidence
 from geofm_assets.labels.resources import RdmClient
 from geofm_assets.labels.stages import WORLDCEREAL
 from geofm_assets.labels.worldcereal.collections import accepted, changes, collections_table, cursor
-from geofm_assets.platform.stages import StageView, task_stages, wanted_partitions
+from geofm_assets.platform.stages import StageView, ask_each, task_stages, wanted_partitions
 from geofm_assets.tasks.component import jobs_of
 from geofm_assets.training.assets import experiments_definition
 from geofm_assets.training.stages import TrainingTask
@@ -133,8 +134,8 @@ def requests_for(
                 return f"{len(lagging)} of {axis}", [request]
             continue
         partitions = wanted_partitions(views[0], task, store)
-        stale = {p: _from_first_lagging(views, store, p) for p in partitions}
-        stale = {p: lagging for p, lagging in stale.items() if lagging}
+        found = ask_each(store, partitions, partial(_from_first_lagging, views, store))
+        stale = {p: lagging for p, lagging in zip(partitions, found, strict=True) if lagging}
         if stale:
             state = _state(store, task)
             requests = [

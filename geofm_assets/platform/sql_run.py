@@ -1,6 +1,7 @@
 """Running SQL models over a store with DuckDB, and testing what comes out."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from geofm_assets.core.errors import ConfigError, SchemaError
 from geofm_assets.core.hashing import json_digest, table_digest
+from geofm_assets.core.objects import talking
 from geofm_assets.core.parquet import read_parquet
 from geofm_assets.core.schema import TableModel
 from geofm_assets.core.stage import MissingUpstreamError
@@ -20,6 +22,7 @@ from geofm_assets.platform.sql_parse import SIMULATED, SqlModel
 from geofm_assets.platform.sql_sources import SOURCES, Source, SourceFile
 
 _LOCAL = ("", "file", "local")
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,13 @@ def _reader(
         listed = ", ".join(_text(f.path.path) for f in files)
         # folders are named h3_cell=..., and the column is in the files already
         return f"read_parquet([{listed}], hive_partitioning = false)"
-    tables = [read_parquet(file.path, source.schema.names) for file in files]
+
+    def read(file: SourceFile) -> pa.Table:
+        with talking(str(file.path)):
+            return read_parquet(file.path, source.schema.names)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # a bucket answers slowly, and many at once
+        tables = list(pool.map(read, files))
     con.register(alias, pa.concat_tables(tables))
     return f'"{alias}"'
 

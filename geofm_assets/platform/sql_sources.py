@@ -106,20 +106,16 @@ SOURCES: dict[str, Source] = {
 
 def source_files(store: Store) -> dict[str, list[SourceFile]]:
     """Files of every source that exist in a store today, in the order of their keys."""
-    tasks = _tasks(store)
+    tasks = store.folders("tasks")
     found: dict[str, list[SourceFile]] = {}
     for name, source in SOURCES.items():
         files = found.setdefault(name, [])
         for place in source.places:
             for task in [None] if place.shared else tasks:
                 key = place.folder if task is None else f"tasks/{task}/{place.folder}"
-                keys = store.list_keys(key, place.suffix) if place.suffix else [key]
-                files += [
-                    SourceFile(store.path(k), task, place.stage) for k in keys if store.exists(k)
-                ]
+                if place.suffix:
+                    keys = store.list_keys(key, place.suffix)
+                else:
+                    keys = [key] if store.exists(key) else []
+                files += [SourceFile(store.path(k), task, place.stage) for k in keys]
     return found
-
-
-def _tasks(store: Store) -> list[str]:
-    folder = store.path("tasks")
-    return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.exists() else []

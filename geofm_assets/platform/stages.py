@@ -3,9 +3,10 @@
 The command line, the status page and the sensors all ask here, so they agree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import dagster as dg
 
@@ -36,6 +37,8 @@ from geofm_assets.windows.mask_stage import MasksStage
 from geofm_assets.windows.stages import WindowGroupStage
 
 Axis = Literal["fire_years", "collections", "cells", "experiments", "none"]
+Answer = TypeVar("Answer")
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,16 @@ class StageView:
 
     def stale(self, store: Store, partitions: list[str]) -> list[str]:
         """Partitions that are missing or were made from other inputs."""
-        return [p for p in partitions if not self.is_current(store, p)]
+        current = ask_each(store, partitions, lambda p: self.is_current(store, p))
+        return [p for p, is_so in zip(partitions, current, strict=True) if not is_so]
+
+
+def ask_each(store: Store, partitions: Sequence[str], ask: Callable[[str], Answer]) -> list[Answer]:
+    """Answers for some partitions, in order; of a bucket, which answers slowly, many at once."""
+    if store.is_local:
+        return [ask(partition) for partition in partitions]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(ask, partitions))
 
 
 def task_stages(task: TrainingTask, source: ImagerySource) -> list[StageView]:

@@ -88,5 +88,4 @@ class TaskDatasets:
         return IngestResult(entry, said.facts, said, tuple(record["sheets"]), unchanged)
 
     def _is_own(self, entry: DatasetEntry) -> bool:
-        own = self._store.local_path(dataset_key(entry.name)) if self._store.is_local else None
-        return own is not None and entry.source == str(own)
+        return entry.source == str(self._store.path(dataset_key(entry.name)))

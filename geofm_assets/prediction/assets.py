@@ -7,12 +7,11 @@ import dagster as dg
 
 from geofm_assets.core.assets import PartitionConfig, check_specs, emit_partitions
 from geofm_assets.core.progress import notify
-from geofm_assets.core.resources import StoreResource
+from geofm_assets.core.resources import StoreResource, gpu_step
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.prediction.quality import CHECKS
 from geofm_assets.prediction.stages import MapStage, requests_partitions
 from geofm_assets.prediction.truth_stage import MapScoresStage, has_truth
-from geofm_assets.training.assets import GPU_TAGS
 from geofm_assets.training.stages import TrainingTask
 
 
@@ -44,8 +43,7 @@ def build_prediction_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         kinds={"pytorch", "geotiff"},
         code_version=stage.code_version,
         output_required=False,
-        pool="gpu",
-        op_tags=GPU_TAGS,
+        **gpu_step(),
         check_specs=[
             *check_specs(key, "schema", "every_tile", partitions_def=requests),
             *check_specs(key, *CHECKS, partitions_def=requests, blocking=False),

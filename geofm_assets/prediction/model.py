@@ -8,7 +8,7 @@ import torch
 
 from geofm_assets.training.checkpoint import Checkpoint, read_checkpoint
 from geofm_assets.training.data import Batch
-from geofm_assets.training.running import on_gpu
+from geofm_assets.training.layout import in_bfloat16, on_gpu
 
 
 class CropModel(Protocol):
@@ -44,11 +44,11 @@ class CheckpointModel:
 
     def __init__(self, path: Path, accelerator: Literal["auto", "cpu"] = "auto") -> None:
         self.checkpoint: Checkpoint = read_checkpoint(path)
-        gpu = on_gpu(accelerator)
-        self.device = torch.device("cuda" if gpu else "cpu")
+        self.device = torch.device("cuda" if on_gpu(accelerator) else "cpu")
         self.window_size = self.checkpoint.experiment.window_size
         self.classes = self.checkpoint.classes
-        self._module = self.checkpoint.build(autocast=gpu).to(self.device)
+        reduced = in_bfloat16(accelerator, self.checkpoint.precision)
+        self._module = self.checkpoint.build(autocast=reduced).to(self.device)
 
     def predict(self, batch: Batch) -> np.ndarray:
         """Softmax of the model's logits, taken in double precision."""

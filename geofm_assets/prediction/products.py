@@ -21,6 +21,7 @@ from geofm_assets.prediction.preview import markdown, preview
 from geofm_assets.prediction.quality import QualityReport, quality_report
 from geofm_assets.prediction.schema import DONE
 from geofm_assets.prediction.stac_item import GEOPACKAGE, MapFile, build_item, request_areas
+from geofm_assets.training.checkpoint import replace_bytes
 from geofm_assets.training.mask_rows import MaskRows
 from geofm_assets.training.stages import ManifestStage, TrainingTask
 
@@ -70,36 +71,41 @@ def make_products(
 def _make(
     store: Store, task: TrainingTask, folder: str, record: Mapping[str, Any], tiles: pa.Table
 ) -> None:
-    root, legend = store.local_path(folder), map_legend(record)
-    mosaics = _mosaics(root, record, tiles, legend)
-    areas = request_areas(record)
-    polygons = vectorize(
-        mosaics,
-        root / _POLYGONS,
-        legend,
-        areas,
-        model_id=record["model_id"],
-        simulated=record["simulated"],
-    )
-    picture = preview(
-        mosaics,
-        shapely.union_all([area.geometry for area in areas]),
-        legend,
-        f"{record['task']}, {', '.join(day['valid_time'] for day in record['days'])}\n"
-        f"{record['request_id']}, {record['experiment']}",
-        simulated=record["simulated"],
-    )
-    store.write_bytes(f"{folder}/{_PREVIEW}", picture)
-    report = quality_report(
-        mosaics,
-        tiles,
-        legend,
-        training_shares(store, task, record),
-        window_size=record["window_size"],
-        overlap=record["overlap"],
-        dense=record["head"] == "segmentation",
-    )
-    store.write_json(f"{folder}/{_ITEM}", build_item(record, _files(root, mosaics), root))
+    legend, areas = map_legend(record), request_areas(record)
+    with store.adding(folder, have=["tiles.parquet"]) as root:
+        mosaics = _mosaics(root, store.fetch_folder(f"{folder}/tiles"), record, tiles, legend)
+        polygons = vectorize(
+            mosaics,
+            root / _POLYGONS,
+            legend,
+            areas,
+            model_id=record["model_id"],
+            simulated=record["simulated"],
+        )
+        picture = preview(
+            mosaics,
+            shapely.union_all([area.geometry for area in areas]),
+            legend,
+            f"{record['task']}, {', '.join(day['valid_time'] for day in record['days'])}\n"
+            f"{record['request_id']}, {record['experiment']}",
+            simulated=record["simulated"],
+        )
+        replace_bytes(root / _PREVIEW, picture)
+        report = quality_report(
+            mosaics,
+            tiles,
+            legend,
+            training_shares(store, task, record),
+            window_size=record["window_size"],
+            overlap=record["overlap"],
+            dense=record["head"] == "segmentation",
+        )
+        item = build_item(record, _files(root, mosaics), root)
+    store.write_json(f"{folder}/{_ITEM}", item)
+    named = {f"{folder}/{mosaic_name(mosaic.epsg)}" for mosaic in mosaics}
+    for key in store.list_keys(f"{folder}/mosaic"):
+        if key not in named:  # of an earlier run with other imagery
+            store.delete(key)
     said = {
         "mosaics": {f"EPSG:{mosaic.epsg}": list(mosaic.class_pixels) for mosaic in mosaics},
         "polygons": polygons.polygons,
@@ -141,8 +147,10 @@ def read_mosaics(store: Store, folder: str) -> list[Mosaic]:
     """The mosaics of a finished map, by zone."""
     said = store.read_json(f"{folder}/{_SAID}")["mosaics"]
     zones = {int(zone[5:]): tuple(counts) for zone, counts in said.items()}
-    root = store.local_path(folder)
-    return [Mosaic(root / mosaic_name(epsg), epsg, zones[epsg]) for epsg in sorted(zones)]
+    return [
+        Mosaic(store.fetch_file(f"{folder}/{mosaic_name(epsg)}"), epsg, zones[epsg])
+        for epsg in sorted(zones)
+    ]
 
 
 def mosaic_name(epsg: int) -> str:
@@ -167,7 +175,7 @@ def training_shares(
     rows = manifest.filter(pc.equal(manifest["split"], "train"))
     classes: list[str] = record["classes"]
     if record["head"] == "segmentation":
-        root = store.local_path(task.masks_folder)
+        root = store.path(task.masks_folder)
         masks = MaskRows(rows, root, record["window_size"], len(classes))
         counts = masks.counts(range(len(masks)))
     else:
@@ -178,12 +186,12 @@ def training_shares(
 
 
 def _mosaics(
-    root: Path, record: Mapping[str, Any], tiles: pa.Table, legend: Legend
+    root: Path, tile_files: Path, record: Mapping[str, Any], tiles: pa.Table, legend: Legend
 ) -> list[Mosaic]:
     """A mosaic for each zone with a tile that is done; others are removed."""
     zones: dict[int, list[Path]] = {}
     for row in tiles.filter(pc.equal(tiles["status"], DONE)).to_pylist():
-        zones.setdefault(row["epsg"], []).append(root / f"tiles/{row['tile_id']}.tif")
+        zones.setdefault(row["epsg"], []).append(tile_files / f"{row['tile_id']}.tif")
     tags = {key: record[key] for key in _TAGS}
     mark = "SIMULATED DATA: " if record["simulated"] else ""
     tags["TIFFTAG_IMAGEDESCRIPTION"] = f"{mark}{record['task']}, {record['request_id']}"

@@ -23,7 +23,7 @@ from geofm_assets.prediction.schema import DONE, NO_DATA, TILE, mapped_pixels
 from geofm_assets.prediction.tiles import TileStore, make_tile
 from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.running import reproducible
-from geofm_assets.training.stages import CheckpointStage, TrainingTask
+from geofm_assets.training.stages import CheckpointStage, TrainingTask, checkpoint_file
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,20 @@ def open_work(
     windows, imagery = task.imagery.windows, task.imagery.imagery
     experiment = task.feasible(asked.experiment)
     note = checkpoint_note(store, task, experiment.name)
-    path = store.local_path(f"{task.folder(experiment.name)}/checkpoint.ckpt")
+    path = checkpoint_file(store, task, experiment.name)
     model = CheckpointModel(path, task.training.accelerator)
     _require_own(model, task, experiment, note["model_id"], str(path))
     chosen = chosen_source(source, asked)
     local = imagery.profile == "local_scenes"
     if local and not DatasetStage(task.imagery).is_current(store, chosen):
         check_source(chosen.scenes).require(f"scenes {chosen.scenes}")
-    dataset = store.local_path(f"{tiles.folder}/dataset")
+    key = f"{tiles.folder}/dataset"
     scenes = chosen.scenes if local else None
-    ensure_dataset(
-        dataset, imagery, scenes, source.stac_url, "files", days_before=windows.days_before
-    )
+    with store.adding(key, have=["config.json"]) as folder:
+        ensure_dataset(
+            folder, imagery, scenes, source.stac_url, "files", days_before=windows.days_before
+        )
+    dataset = store.fetch_folder(key)
     return MapWork(
         asked=asked,
         model=model,

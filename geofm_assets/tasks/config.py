@@ -28,7 +28,18 @@ from geofm_assets.windows.config import MasksConfig, WindowsConfig
 COMPONENT_TYPE = "geofm_assets.tasks.FineTuneTask"
 PERIMETERS_KEY = "labels.calfire.perimeters"
 """Where a task's fire perimeters are, as an override names it."""
-_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def require_name(name: str) -> str:
+    """The name of a task, which is also that of folders and assets.
+
+    Raises:
+        ValueError: it has other characters than those allowed.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError("use lower case letters, digits and underscores, a letter first")
+    return name
 
 
 class TaskConfig(BaseModel):
@@ -64,9 +75,7 @@ class TaskConfig(BaseModel):
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
-        if not _NAME.match(value):
-            raise ValueError("use lower case letters, digits and underscores, a letter first")
-        return value
+        return require_name(value)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

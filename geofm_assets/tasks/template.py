@@ -7,7 +7,7 @@ import yaml
 import geofm_assets.tasks
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.labels.csv.points import distinct_labels, infer_columns
-from geofm_assets.tasks.config import COMPONENT_TYPE, load_task_file
+from geofm_assets.tasks.config import COMPONENT_TYPE, load_task_file, require_name
 
 _MAX_CLASSES = 64
 
@@ -21,9 +21,16 @@ def write_task(name: str, labels: Path, folder: Path | None = None) -> Path:
         folder: where task folders lie; the package's own by default.
 
     Raises:
-        ConfigError: the task exists already, or the file has too many distinct labels.
+        ConfigError: the name is not allowed, the task exists already, or the file has too many
+            distinct labels.
         LabelFileError: the file cannot be read or lacks a column.
     """
+    try:
+        require_name(name)
+    except ValueError as error:
+        raise ConfigError(
+            f"{name!r} cannot be the name of a task: {error}", where="NAME", fix="Choose another"
+        ) from error
     parent = folder or Path(geofm_assets.tasks.__file__).parent
     path = parent / name / "defs.yaml"
     if path.exists():

@@ -7,7 +7,7 @@ import dagster as dg
 
 from geofm_assets.core.assets import PartitionConfig, check_specs, emit, emit_partitions
 from geofm_assets.core.progress import notify
-from geofm_assets.core.resources import StoreResource
+from geofm_assets.core.resources import StoreResource, gpu_step
 from geofm_assets.models.resources import ModelHubResource
 from geofm_assets.training.stages import (
     CheckpointStage,
@@ -16,23 +16,6 @@ from geofm_assets.training.stages import (
     TrainingTask,
     experiments_partitions,
 )
-
-GPU_TAGS = {
-    "dagster-k8s/config": {
-        "container_config": {
-            "resources": {
-                "requests": {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"},
-                "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"},
-            }
-        },
-        "pod_spec_config": {
-            "node_selector": {"geofm/accelerator": "gpu"},
-            "tolerations": [
-                {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-            ],
-        },
-    }
-}
 
 
 def experiments_definition(task: TrainingTask) -> dg.DynamicPartitionsDefinition:
@@ -81,8 +64,7 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         kinds={"lightning", "pytorch"},
         code_version=checkpoint_stage.code_version,
         output_required=False,
-        pool="gpu",
-        op_tags=GPU_TAGS,
+        **gpu_step(task.training.devices_of_step),
         check_specs=check_specs(checkpoint_key, "weights", partitions_def=experiments),
         description="A fine-tuned model per experiment, with proof of the weights it started "
         "from. To add an experiment, add a partition such as "
@@ -115,8 +97,7 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         kinds={"pytorch", "parquet"},
         code_version=predictions_stage.code_version,
         output_required=False,
-        pool="gpu",
-        op_tags=GPU_TAGS,
+        **gpu_step(),
         check_specs=check_specs(
             predictions_key, "schema", "every_window", partitions_def=experiments
         ),

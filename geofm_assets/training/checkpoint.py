@@ -18,8 +18,8 @@ from geofm_assets.models.config import EncoderSpec
 from geofm_assets.models.encoders import build_encoder
 from geofm_assets.models.proof import model_id
 from geofm_assets.training.experiment import Experiment
-from geofm_assets.training.module import WindowModel
 from geofm_assets.training.segmentation import window_model
+from geofm_assets.training.window_model import WindowModel
 
 FORMAT = "geofm-checkpoint"
 VERSION = 1
@@ -49,6 +49,11 @@ class Checkpoint:
     simulated: bool
     frames: tuple[int, ...] | None
     content: Mapping[str, Any]
+
+    @property
+    def precision(self) -> str:
+        """The precision it was trained in, as `training.precision` names it."""
+        return str(self.content["training"].get("precision", "auto"))
 
     def build(self, *, autocast: bool = False) -> WindowModel:
         """The model with its weights, in evaluation mode.

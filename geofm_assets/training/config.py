@@ -1,8 +1,16 @@
 """Settings of fine-tuning."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+
+Precision = Literal["auto", "bf16-mixed", "32-true"]
 
 
 class TrainingConfig(BaseModel):
@@ -13,7 +21,7 @@ class TrainingConfig(BaseModel):
 
     Attributes:
         epochs: passes over the training windows.
-        batch_size: windows a step and device.
+        batch_size: windows a step, shared out between processes.
         lr: learning rate of the encoder.
         head_lr: learning rate of the head, which starts from nothing.
         weight_decay: of AdamW.
@@ -28,7 +36,11 @@ class TrainingConfig(BaseModel):
             (of their labelled pixels, for a segmentation head); `none`.
         flips: mirror training windows at random, up to down and left to right.
         seed: of shuffling, flips, dropout and the head's start.
-        accelerator: `auto` uses every visible GPU in bfloat16, or the CPU; `cpu` never a GPU.
+        accelerator: `auto` uses GPUs if any is visible, or the CPU; `cpu` never a GPU.
+        devices: processes on each machine, each with a GPU of its own if there are GPUs; `auto` is
+            every visible GPU, or one process. Like `nodes` it is no part of what was trained.
+        nodes: machines; above 1 a launcher starts the processes (docs/training.md).
+        precision: Lightning's name; `auto` is `bf16-mixed` on a GPU and `32-true` on a CPU.
         num_workers: loader processes; packed chips load fastest with 0.
         threads: CPU threads. Sums differ in the last digits between thread counts, so the number
             is fixed for the same scores on any machine. One is safe; on two idle cores two are
@@ -52,5 +64,21 @@ class TrainingConfig(BaseModel):
     flips: bool = True
     seed: int = Field(default=0, ge=0, lt=2**32)
     accelerator: Literal["auto", "cpu"] = "auto"
+    devices: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(default="auto", exclude=True)
+    nodes: int = Field(default=1, ge=1, exclude=True)
+    precision: Precision = "auto"
     num_workers: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1)
+
+    @property
+    def devices_of_step(self) -> int:
+        """GPUs that a pod of the platform asks for; those of several nodes are started apart."""
+        return self.devices if isinstance(self.devices, int) and self.nodes == 1 else 1
+
+    @model_serializer(mode="wrap")
+    def _as_before_precision(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the default precision, so that what was trained before it stays current."""
+        values: dict[str, Any] = handler(self)
+        if self.precision == "auto":
+            values.pop("precision", None)
+        return values

@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -25,15 +25,19 @@ from geofm_assets.training.checkpoint import band_contract, identity, write_chec
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.data import WindowDataset, open_chips
 from geofm_assets.training.experiment import Experiment
+from geofm_assets.training.hardware import Hardware, hardware
+from geofm_assets.training.layout import in_bfloat16, is_first, joined, layout
 from geofm_assets.training.loading import loaders
 from geofm_assets.training.mask_rows import MaskRows, open_masks
 from geofm_assets.training.module import FineTuning, HistoryRow
+from geofm_assets.training.processes import from_first
 from geofm_assets.training.resume import BEST, LAST, prepare_work
-from geofm_assets.training.running import on_gpu, quiet, reproducible, trainer
+from geofm_assets.training.running import precision_of, quiet, reporting, reproducible, trainer
 from geofm_assets.training.segmentation import SegmentationTuning, WindowSegmenter, window_model
 
 CHECKPOINT = "checkpoint.ckpt"
 WORK_FOLDER = ".training"
+_MODEL = "model."
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class FitResult:
         history: a row an epoch.
         best_epoch: the epoch whose weights were kept: the lowest validation loss.
         resumed_from: epoch an interrupted run was taken up at; None for a fresh start.
+        hardware: what it ran on and how fast.
     """
 
     checkpoint: Path
@@ -55,6 +60,7 @@ class FitResult:
     history: list[HistoryRow]
     best_epoch: int
     resumed_from: int | None
+    hardware: Hardware
 
 
 def fit(
@@ -73,12 +79,16 @@ def fit(
     run_key: str | None = None,
     simulated: bool | None = None,
     progress: Report = silent,
+    finished: Callable[[Path], object] | None = None,
 ) -> FitResult:
     """Fine-tune one experiment.
 
     A run that was killed is taken up after its last finished epoch if it had the same `run_key`,
     and ends with the same weights on a CPU. Training state lies in `out_dir/.training` until the
     checkpoint is written.
+
+    If a launcher has started several processes, all of them call this with the same arguments; the
+    first writes, and all return the same.
 
     Args:
         experiment: what to train.
@@ -95,13 +105,18 @@ def fit(
         run_key: digest of everything the run depends on; computed here if None.
         simulated: whether inputs are simulated; taken from the manifest if None.
         progress: told of every epoch.
+        finished: told of the checkpoint before the training's state goes, so that what it does
+            with it can be done again if it fails.
 
     Raises:
         ExperimentError: train has fewer than two classes, val is empty, masks are missing, or the
             manifest is older than the chips.
         ImageryError: the chips are missing or are not what was written.
         WeightsError: the encoder's weights do not fit.
+        ConfigError: there are not the processes or GPUs the recipe asks for.
+        TrainingError: one of several processes died.
     """
+    found = layout(config)
     if simulated is None:
         simulated = bool(pc.any(manifest["simulated"]).as_py())
     masks = None
@@ -115,9 +130,12 @@ def fit(
         if frames is not None:
             settings.append(list(frames))
         run_key = json_digest([table_digest(manifest), experiment.name, *settings])
-    with reproducible(config.threads):
+    with reproducible(config.threads), joined(found):
         built = build_encoder(
-            encoder, experiment.patch_size, hub=hub, autocast=on_gpu(config.accelerator)
+            encoder,
+            experiment.patch_size,
+            hub=hub,
+            autocast=in_bfloat16(config.accelerator, config.precision),
         )
         set_drop_path(built.module, config.drop_path)
         rows = _rows(manifest, classes)
@@ -133,49 +151,57 @@ def fit(
         )
         module = _module(built, counts, config, dataset, rows["train"])
         work = out_dir / WORK_FOLDER
-        last = prepare_work(work, run_key)
-        resumed = _finished_epochs(last)
+        resumed = _finished_epochs(prepare_work(work, run_key)) if is_first() else None
+        resumed = from_first(resumed)
+        last = None if resumed is None else work / LAST
         learn, check = loaders(dataset, rows["train"], rows["val"], config)
-        with quiet():
-            trainer(work, config, progress).fit(
+        with quiet(), reporting(config, found, progress) as told:
+            trainer(work, config, found, told).fit(
                 module, learn, check, ckpt_path=last, weights_only=True
             )
+        if not is_first():
+            return from_first(cast(FitResult, None))
         best = torch.load(work / BEST, map_location="cpu", weights_only=True)
         final = torch.load(work / LAST, map_location="cpu", weights_only=True)
-    prefix = "model."
-    state = {
-        key.removeprefix(prefix): value
-        for key, value in best["state_dict"].items()
-        if key.startswith(prefix)
-    }
-    contract = band_contract(experiment)
-    trained = identity(state, experiment, classes, label_rule, contract, frames)
-    content: dict[str, Any] = {
-        "state_dict": state,
-        "model_id": trained,
-        "experiment": experiment.model_dump(),
-        "experiment_name": experiment.name,
-        "classes": list(classes),
-        "label_rule": label_rule,
-        "band_contract": contract,
-        "training": config.model_dump(),
-        "encoder": encoder.model_dump(mode="json"),
-        "weights": json.loads(json.dumps(built.proof.as_dict())),
-        "best_epoch": int(best["epoch"]),
-        "simulated": simulated,
-    }
-    if frames is not None:
-        content["frames"] = list(frames)
-    write_checkpoint(out_dir / CHECKPOINT, content)
-    shutil.rmtree(work)
-    return FitResult(
-        checkpoint=out_dir / CHECKPOINT,
-        model_id=trained,
-        proof=built.proof,
-        history=list(final["geofm_history"]),
-        best_epoch=int(best["epoch"]),
-        resumed_from=resumed,
-    )
+        state = {
+            key.removeprefix(_MODEL): value
+            for key, value in best["state_dict"].items()
+            if key.startswith(_MODEL)
+        }
+        contract = band_contract(experiment)
+        trained = identity(state, experiment, classes, label_rule, contract, frames)
+        content: dict[str, Any] = {
+            "state_dict": state,
+            "model_id": trained,
+            "experiment": experiment.model_dump(),
+            "experiment_name": experiment.name,
+            "classes": list(classes),
+            "label_rule": label_rule,
+            "band_contract": contract,
+            "training": config.model_dump(),
+            "encoder": encoder.model_dump(mode="json"),
+            "weights": json.loads(json.dumps(built.proof.as_dict())),
+            "best_epoch": int(best["epoch"]),
+            "simulated": simulated,
+        }
+        if frames is not None:
+            content["frames"] = list(frames)
+        write_checkpoint(out_dir / CHECKPOINT, content)
+        if finished is not None:
+            finished(out_dir / CHECKPOINT)
+        shutil.rmtree(work)
+        history: list[HistoryRow] = list(final["geofm_history"])
+        return from_first(
+            FitResult(
+                checkpoint=out_dir / CHECKPOINT,
+                model_id=trained,
+                proof=built.proof,
+                history=history,
+                best_epoch=int(best["epoch"]),
+                resumed_from=resumed,
+                hardware=hardware(found, precision_of(config), history),
+            )
+        )
 
 
 def _rows(manifest: pa.Table, classes: tuple[str, ...]) -> dict[str, list[int]]:

@@ -4,18 +4,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch.distributed
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.data import Example, WindowDataset, collate
+from geofm_assets.training.processes import place
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """A new order every epoch, drawn from seed and epoch alone.
 
-    A run that resumes at epoch 7 sees the order it would have seen without the break. With
-    several processes each takes every n-th row of the common order.
+    A run that resumes at epoch 7 sees the order it would have seen without the break.
 
     Args:
         rows: which rows to draw from.
@@ -30,21 +29,36 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        rank, processes = _place()
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
-        padded = np.resize(order, len(self) * processes)  # repeats the first rows
-        for row in padded[rank::processes].tolist():
+        for row in np.random.default_rng([self.seed, self.epoch]).permutation(self.rows).tolist():
             yield self.epoch, row
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // _place()[1])
+        return len(self.rows)
 
 
-def _place() -> tuple[int, int]:
-    """This process's rank and how many there are."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+class SharedBatches(Sampler[list[Any]]):
+    """This process's part of every batch of an order all processes have in common.
+
+    All take as many steps and together see every row once: torch's DistributedSampler repeats
+    rows until they can be shared out evenly. Parts of a batch differ by one row at most, so that
+    of a short last batch may be empty.
+
+    Args:
+        order: rows, the same on every process.
+        batch_size: rows of a batch, of all processes together.
+    """
+
+    def __init__(self, order: Any, batch_size: int) -> None:
+        self.sampler = order  # Lightning looks for it here to tell it the epoch
+        self.batches = BatchSampler(order, batch_size, drop_last=False)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        rank, processes = place()
+        for batch in self.batches:
+            yield batch[rank::processes]
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 def loaders(
@@ -56,13 +70,12 @@ def loaders(
         dataset: with augmentation, which validation rows escape (they come without an epoch).
         train: rows to learn from.
         val: rows to validate on.
-        config: batch size, seed and workers.
+        config: batch size of all processes together, seed and workers.
     """
-    order: Any = EpochSampler(train, config.seed)  # torch types batches as lists of int only
-    batches = BatchSampler(order, config.batch_size, drop_last=False)
+    learned = SharedBatches(EpochSampler(train, config.seed), config.batch_size)
+    checked = SharedBatches(list(val), config.batch_size)
     workers = config.num_workers
     shared: dict[str, Any] = {"num_workers": workers, "collate_fn": collate}
     shared["persistent_workers"] = workers > 0  # they keep what they have opened and verified
-    learn = DataLoader(dataset, batch_sampler=batches, **shared)
-    check = DataLoader(dataset, sampler=list(val), batch_size=config.batch_size, **shared)
-    return learn, check
+    learn = DataLoader(dataset, batch_sampler=learned, **shared)
+    return learn, DataLoader(dataset, batch_sampler=checked, **shared)

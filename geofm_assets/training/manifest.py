@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.plots import figure_markdown, new_figure
 from geofm_assets.imagery.bands import SENTINEL1, SENTINEL2
-from geofm_assets.imagery.chips import CellChips
 from geofm_assets.imagery.contract import check_model_input
 from geofm_assets.imagery.normalize import normalize, valid_pixels
 from geofm_assets.sampling.leakage import min_split_distances
+from geofm_assets.training.cell_chips import Chips
 from geofm_assets.training.schema import MANIFEST
 
 SPLITS = ("train", "val", "test")
@@ -37,7 +37,7 @@ class ManifestCheck:
     metadata: dict[str, Any]
 
 
-def cell_manifest(windows: pa.Table, chips: CellChips) -> pa.Table:
+def cell_manifest(windows: pa.Table, chips: Chips) -> pa.Table:
     """MANIFEST rows of one cell: one a window that has chips, sorted by `window_name`.
 
     Args:
@@ -53,7 +53,7 @@ def cell_manifest(windows: pa.Table, chips: CellChips) -> pa.Table:
         lost = chips.window_names[where.is_null().to_pylist().index(True)]
         raise ImageryError(
             f"Window {lost!r} of the chips is not among the cell's windows",
-            where=str(chips.file.path),
+            where=chips.file_name,
             fix="Materialize the cell's rasters and chips again",
         )
     columns = {"chip_file": pa.array([chips.file_name] * len(rows), pa.string()), "chip_row": rows}
@@ -119,7 +119,7 @@ class ModelInputs:
         self._looked: dict[str, list[np.ndarray]] = {}
         self._valid: dict[str, list[np.ndarray]] = {}
 
-    def look(self, chips: CellChips) -> None:
+    def look(self, chips: Chips) -> None:
         """Look at windows of a cell, evenly spaced.
 
         Raises:

@@ -20,10 +20,10 @@ from geofm_assets.core.outcome import (
 )
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import Store
-from geofm_assets.imagery.chips import read_chips
 from geofm_assets.imagery.stages import ChipsStage, imagery_record
 from geofm_assets.sampling.plan import promised_distance_m
 from geofm_assets.sampling.stages import planned_cells
+from geofm_assets.training.cell_chips import cell_chips
 from geofm_assets.training.manifest import (
     ManifestCheck,
     ModelInputs,
@@ -97,7 +97,7 @@ class ManifestStage:
         cells = planned_cells(store, self.task.name)
         parts, looked = [], ModelInputs(len(cells))
         for cell in cells:
-            chips = read_chips(store.local_path(stage.folder(cell)))
+            chips = cell_chips(store, stage.folder(cell))
             parts.append(cell_manifest(store.read_table(self._windows(cell)), chips))
             looked.look(chips)
         manifest = join_manifest(parts)
@@ -139,7 +139,7 @@ class ManifestStage:
     ) -> dict[str, dict[str, int]]:
         """Look at every window's mask and note their digest; labelled pixels by split and class."""
         classes = self.task.rule.classes
-        root = store.local_path(self.task.masks_folder)
+        root = store.path(self.task.masks_folder)
         masks = MaskRows(manifest, root, self.task.imagery.windows.size, len(classes))
         masks.require_all()
         splits = np.array(manifest["split"].to_pylist(), dtype=object)

@@ -1,6 +1,7 @@
 """From rows of the manifest to masks: the class of every pixel of a window."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.hashing import json_digest, table_digest
+from geofm_assets.core.objects import talking
 from geofm_assets.core.parquet import read_parquet
 from geofm_assets.training.crop import crop_bounds
 from geofm_assets.training.experiment import Experiment
@@ -116,7 +118,8 @@ class MaskRows:
         if cell not in self._read:
             path = self._path(cell)
             try:
-                table = read_parquet(UPath(path), _COLUMNS)
+                with _reading(path) as readable:
+                    table = read_parquet(readable, _COLUMNS)
             except FileNotFoundError as error:
                 raise ExperimentError(
                     "The cell has no masks", where=str(path), fix="Materialize masks for it"
@@ -139,6 +142,16 @@ class MaskRows:
             odd = sorted({int(v) for v in flat if v >= self.classes and v != NODATA})
             return f"The mask holds {odd[:5]}, classes are 0 to {self.classes - 1}, nodata {NODATA}"
         return None
+
+
+@contextmanager
+def _reading(path: Path | UPath) -> Iterator[UPath]:
+    """A table's location, with errors of a bucket that say where."""
+    if isinstance(path, UPath) and path.protocol not in ("", "file", "local"):
+        with talking(str(path)):
+            yield path
+    else:
+        yield UPath(path)
 
 
 def open_masks(

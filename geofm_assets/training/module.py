@@ -1,4 +1,4 @@
-"""The model that is trained, and what happens in a step, an epoch and a validation."""
+"""What happens in a step, an epoch and a validation of a training."""
 
 import time
 from typing import Any
@@ -7,102 +7,17 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rslearn.models.component import FeatureExtractor, FeatureMaps, FeatureVector
-from rslearn.models.pooling_decoder import PoolingDecoder
-from rslearn.train.model_context import ModelContext
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.data import Batch
+from geofm_assets.training.hardware import UtilizationMeter
+from geofm_assets.training.processes import gathered, place, summed
+from geofm_assets.training.window_model import WindowModel
 
 HistoryRow = dict[str, float | int | bool]
-
-
-class WindowModel(torch.nn.Module):
-    """An encoder, batch normalisation, and a head.
-
-    The normalisation stands where OlmoEarth's own linear probe has it. Without it the features of
-    a random start hardly differ between windows and the head learns nothing for dozens of epochs.
-
-    Args:
-        encoder: gives one (B, D, H/p, W/p) feature map.
-        embedding_size: D.
-        head: makes logits of normalised features.
-        blank_side: tokens of a side that stand in for a batch of windows without any.
-    """
-
-    def __init__(
-        self,
-        encoder: FeatureExtractor,
-        embedding_size: int,
-        head: torch.nn.Module,
-        blank_side: int = 1,
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.norm = torch.nn.BatchNorm2d(embedding_size)
-        self.head = head
-        self.embedding_size, self.blank_side = embedding_size, blank_side
-
-    def features(self, batch: Batch, *, frozen: bool = False) -> torch.Tensor:
-        """Normalised features (B, D, H/p, W/p), float32.
-
-        A window without any usable month has no tokens; it gets features of zeros, so that every
-        window has a prediction and none depends on its neighbours.
-
-        Args:
-            batch: the windows.
-            frozen: compute features without gradients.
-        """
-        some = [i for i, inputs in enumerate(batch.inputs) if inputs]
-        if some:
-            context = ModelContext(inputs=[batch.inputs[i] for i in some], metadatas=[])
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-                found: torch.Tensor = self.encoder(context).feature_maps[-1].float()
-            features = self._normalised(found)
-            if len(some) < len(batch.inputs):
-                blank = features.new_zeros((len(batch.inputs), *features.shape[1:]))
-                rows = torch.tensor(some, device=features.device)
-                features = blank.index_copy(0, rows, features)
-            return features
-        side = self.blank_side
-        return self.norm.weight.new_zeros((len(batch.inputs), self.embedding_size, side, side))
-
-    def _normalised(self, features: torch.Tensor) -> torch.Tensor:
-        """Batch normalisation; a lone token has no variance and takes the running one."""
-        if self.norm.training and features.numel() == features.shape[1]:
-            norm = self.norm
-            return torch.nn.functional.batch_norm(
-                features, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-            )
-        normalised: torch.Tensor = self.norm(features)
-        return normalised
-
-
-class WindowClassifier(WindowModel):
-    """One class a window, by rslearn's pooling head.
-
-    Args:
-        encoder: gives one (B, D, H/p, W/p) feature map.
-        embedding_size: D.
-        classes: how many classes.
-    """
-
-    def __init__(self, encoder: FeatureExtractor, embedding_size: int, classes: int) -> None:
-        head = PoolingDecoder(in_channels=embedding_size, out_channels=classes)
-        super().__init__(encoder, embedding_size, head)
-
-    def forward(self, batch: Batch, *, frozen: bool = False) -> torch.Tensor:
-        """Logits (B, classes), float32.
-
-        Args:
-            batch: the windows.
-            frozen: compute features without gradients.
-        """
-        features = self.features(batch, frozen=frozen)
-        context = ModelContext(inputs=batch.inputs, metadatas=[])
-        vector: FeatureVector = self.head(FeatureMaps([features]), context)
-        return vector.feature_vector
+Validated = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Rows, logits and targets of validation windows."""
 
 
 class FineTuning(pl.LightningModule):
@@ -111,6 +26,9 @@ class FineTuning(pl.LightningModule):
     Frozen epochs compute features without gradients instead of switching `requires_grad`, so that
     DistributedDataParallel knows every parameter from the start and a resumed run needs no memory
     of what was frozen. All randomness of a step is drawn from seed, epoch, step and rank.
+
+    Several processes take the step that one would take with the same batch: the loss is a mean over
+    the windows of all of them, so is the normalisation, and a validation counts every window once.
 
     Args:
         model: what is trained.
@@ -130,8 +48,9 @@ class FineTuning(pl.LightningModule):
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._train: list[tuple[float, int]] = []
-        self._val: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._val: list[Validated] = []
         self._blank, self._started = 0, 0.0
+        self._meter = UtilizationMeter()
 
     @property
     def frozen(self) -> bool:
@@ -165,10 +84,15 @@ class FineTuning(pl.LightningModule):
         """Move a batch; Lightning cannot know how."""
         return batch.to(device)
 
+    def on_fit_start(self) -> None:
+        """Set what a process started by Lightning does not take over."""
+        torch.set_num_threads(self.config.threads)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the step and set the encoder's mode."""
         if batch_idx == 0:
             self._train, self._blank, self._started = [], 0, time.monotonic()
+            self._meter = UtilizationMeter(self.device)
         words = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1))
         self.model.encoder.train(not self.frozen)
@@ -177,12 +101,37 @@ class FineTuning(pl.LightningModule):
         """Weighted cross-entropy of one batch; windows without a usable month teach nothing."""
         some = self.teaching(batch)
         self._blank += len(batch.inputs) - len(some.inputs)
-        if not some.inputs:  # nothing to learn, but every rank has to take the step
-            return sum((p.sum() * 0 for p in self.model.parameters()), torch.zeros(()))
+        if place()[1] > 1:
+            return self._shared_step(some)
+        if not some.inputs:
+            return self._nothing()
         logits = self.model(some, frozen=self.frozen)
         loss = self.loss(logits, some.targets)
         self._train.append((float(loss.detach()), len(some.targets)))
         return loss
+
+    def _nothing(self) -> torch.Tensor:
+        """The loss of a step without windows to learn from."""
+        return sum((p.sum() * 0 for p in self.model.parameters()), torch.zeros(()))
+
+    def _shared_step(self, some: Batch) -> torch.Tensor:
+        """This process's part of a step's loss; the mean of all parts is what one process has.
+
+        A process without windows takes the step too: the others wait for it.
+        """
+        mine = [float(self.weight(some.targets)) if some.inputs else 0.0, float(len(some.inputs))]
+        weight, count = summed(torch.tensor(mine, dtype=torch.float64, device=self.device)).tolist()
+        if not count:
+            return self._nothing()
+        logits = self.model(some, frozen=self.frozen)
+        total = self.total(logits, some.targets) if some.inputs else logits.sum()
+        part = total / max(weight, torch.finfo(torch.float32).tiny)
+        self._train.append((float(part.detach()), int(count)))
+        return part * place()[1]
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """See how busy the GPU is."""
+        self._meter.sample()
 
     def teaching(self, batch: Batch) -> Batch:
         """The windows of a batch that a step learns from."""
@@ -192,11 +141,24 @@ class FineTuning(pl.LightningModule):
         """Weighted cross-entropy."""
         return torch.nn.functional.cross_entropy(logits, targets, weight=self.class_weights)
 
+    def weight(self, targets: torch.Tensor) -> torch.Tensor:
+        """Sum of the windows' weights in the loss."""
+        return self.class_weights[targets].sum()
+
+    def total(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss, before it is divided by the weights."""
+        return torch.nn.functional.cross_entropy(
+            logits, targets, weight=self.class_weights, reduction="sum"
+        )
+
     def validated(self) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss and scores of all validation windows; forgets them."""
-        logits = torch.cat([part for part, _ in self._val])
-        targets = torch.cat([part for _, part in self._val])
+        """Loss and scores of all validation windows of all processes; forgets them."""
+        parts = [part for of_process in gathered(self._val) for part in of_process]
         self._val = []
+        rows, logits, targets = (torch.cat(each) for each in zip(*parts, strict=True))
+        if place()[1] > 1:  # as one process would have met them
+            order = torch.argsort(rows)
+            logits, targets = logits[order], targets[order]
         loss = torch.nn.functional.cross_entropy(logits, targets, weight=self.class_weights.cpu())
         matrix = np.zeros((logits.shape[1],) * 2, dtype=np.int64)
         np.add.at(matrix, (targets.numpy(), logits.argmax(1).numpy()), 1)
@@ -204,32 +166,38 @@ class FineTuning(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep logits; the loss is taken over all windows at once."""
-        self._val.append((self.model(batch).float().cpu(), batch.targets.cpu()))
+        if batch.inputs:
+            logits = self.model(batch).float().cpu()
+            self._val.append((batch.indices.cpu(), logits, batch.targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Validation loss and metrics, the plateau's step, a row of history.
 
-        Every rank sees all validation windows; rank 0's loss decides for all, so that learning
-        rates never drift apart.
+        Rank 0's loss decides for all, so that learning rates never drift apart.
         """
         assert self.plateau is not None
         loss, scores = self.validated()
         shared = self.trainer.strategy.broadcast(loss)
         self.log("val_loss", shared, sync_dist=True)
         count = sum(n for _, n in self._train)
+        mine = (sum(value * n for value, n in self._train), self._blank, self._meter.mean())
+        losses, blank, busy = zip(*gathered(mine), strict=True)
         seconds = max(time.monotonic() - self._started, 1e-9)
         row: HistoryRow = {
             "epoch": self.current_epoch,
             "frozen": self.frozen,
-            "train_loss": sum(value * n for value, n in self._train) / max(count, 1),
+            "train_loss": sum(losses) / max(count, 1),
             "val_loss": float(shared),
             **scores,
             "lr": float(self.plateau.optimizer.param_groups[0]["lr"]),
             "head_lr": float(self.plateau.optimizer.param_groups[1]["lr"]),
-            "blank_windows": self._blank,
+            "blank_windows": sum(blank),
             "seconds": seconds,
-            "samples_per_s": count * self.trainer.world_size / seconds,
+            "samples_per_s": count / seconds,
         }
+        known = [share for share in busy if share is not None]
+        if known:
+            row["gpu_utilization"] = sum(known) / len(known)
         self.history.append(row)
         self.plateau.step(float(shared))
 

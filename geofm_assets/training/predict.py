@@ -12,8 +12,9 @@ from upath import UPath
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.training.checkpoint import read_checkpoint
 from geofm_assets.training.data import Example, WindowDataset, collate, open_chips
+from geofm_assets.training.layout import in_bfloat16, on_gpu
 from geofm_assets.training.mask_rows import open_masks
-from geofm_assets.training.running import on_gpu, reproducible
+from geofm_assets.training.running import reproducible
 from geofm_assets.training.window_rows import (
     Said,
     confusions,
@@ -46,7 +47,7 @@ def predict(
         chips_root: folder with `h3_cell=<cell>` chips.
         masks_root: folder with `h3_cell=<cell>` masks, for a segmentation head.
         batch_size: windows at once.
-        accelerator: `auto` uses a GPU if there is one.
+        accelerator: `auto` uses a GPU if there is one, in the precision of the training.
         threads: CPU threads; the number decides the last digits.
 
     Returns:
@@ -65,12 +66,12 @@ def predict(
     masks = None
     if experiment.head == "segmentation":
         masks = open_masks(experiment, manifest, masks_root, len(classes))
-    gpu = on_gpu(accelerator)
-    device = torch.device("cuda" if gpu else "cpu")
+    device = torch.device("cuda" if on_gpu(accelerator) else "cpu")
     parts: list[np.ndarray] = []
     counts: list[np.ndarray] = []
     with reproducible(threads), torch.inference_mode():
-        model = model_file.build(autocast=gpu).to(device)
+        reduced = in_bfloat16(accelerator, model_file.precision)
+        model = model_file.build(autocast=reduced).to(device)
         dataset = WindowDataset(
             manifest,
             open_chips(manifest, chips_root),

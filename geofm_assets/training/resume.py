@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from geofm_assets.training.checkpoint import replace_bytes
+from geofm_assets.training.processes import from_first, place
 
 LAST, BEST, OWNER = "last.ckpt", "best.ckpt", "run.json"
 
@@ -28,6 +29,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         sink = io.BytesIO()
         torch.save(checkpoint, sink)
         replace_bytes(Path(path), sink.getvalue())
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint on the first process, for all: another machine may not have it."""
+        data = from_first(Path(path).read_bytes() if place()[0] == 0 else b"")
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(data), map_location=map_location or "cpu", weights_only=True
+        )
+        return state
 
 
 def prepare_work(folder: Path, run_key: str) -> Path | None:

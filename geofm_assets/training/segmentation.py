@@ -12,7 +12,9 @@ from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.data import Batch, WindowDataset, collate
 from geofm_assets.training.experiment import Experiment
 from geofm_assets.training.mask_rows import NODATA
-from geofm_assets.training.module import FineTuning, WindowClassifier, WindowModel, quick_scores
+from geofm_assets.training.module import FineTuning, quick_scores
+from geofm_assets.training.processes import gathered
+from geofm_assets.training.window_model import WindowClassifier, WindowModel
 
 # Channels by downsampling factor beside 768 of the encoder, and convolutions a resolution, as the
 # published burned-area fine-tuning sets rslearn's decoder; other encoders in proportion.
@@ -139,6 +141,8 @@ class SegmentationTuning(FineTuning):
 
     def teaching(self, batch: Batch) -> Batch:
         """Windows with a usable month and a labelled pixel."""
+        if not batch.inputs:  # this process's part of a short last batch
+            return batch
         labelled = (batch.targets != NODATA).flatten(1).any(dim=1)
         return batch.only(
             [i for i, there in enumerate(labelled.tolist()) if there and batch.inputs[i]]
@@ -149,9 +153,17 @@ class SegmentationTuning(FineTuning):
         total, weight = pixel_loss(logits, targets, self.class_weights)
         return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
+    def weight(self, targets: torch.Tensor) -> torch.Tensor:
+        """Sum of the labelled pixels' weights in the loss."""
+        return super().weight(targets[targets != NODATA].long())
+
+    def total(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss, before it is divided by the weights."""
+        return pixel_loss(logits, targets, self.class_weights)[0]
+
     @torch.no_grad()
     def on_validation_start(self) -> None:
-        """Take the normalisation's statistics anew."""
+        """Take the normalisation's statistics anew, on every process the same."""
         norm, size = self.model.norm, self.config.batch_size
         norm.reset_running_stats()
         norm.momentum, momentum = None, norm.momentum  # None averages all batches alike
@@ -166,6 +178,8 @@ class SegmentationTuning(FineTuning):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch's pixels; logits of all windows together would not fit in memory."""
+        if not batch.inputs:
+            return
         logits = self.model(batch).float()
         total, weight = pixel_loss(logits, batch.targets, self.class_weights)
         self._sums += [float(total), float(weight)]
@@ -174,9 +188,10 @@ class SegmentationTuning(FineTuning):
         np.add.at(self._confusion, (truth.numpy(), said.numpy()), 1)
 
     def validated(self) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss and scores of all labelled validation pixels; forgets them."""
-        loss = torch.tensor(self._sums[0] / max(self._sums[1], 1e-12), dtype=torch.float32)
-        matrix = self._confusion
+        """Loss and scores of all labelled validation pixels of all processes; forgets them."""
+        parts = gathered((self._sums, self._confusion))
+        sums, matrix = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
+        loss = torch.tensor(sums[0] / max(sums[1], 1e-12), dtype=torch.float32)
         hits = np.diag(matrix)
         union = matrix.sum(0) + matrix.sum(1) - hits
         iou = np.divide(hits, union, out=np.zeros(len(hits)), where=union > 0)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 import yaml
+from upath import UPath
 
+from geofm_assets.core.errors import WeightsError
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
@@ -24,7 +26,9 @@ from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_dig
 from geofm_assets.core.store import Store
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.training.experiments import Experiment
-from geofm_assets.training.fit import fit
+from geofm_assets.training.fit import CHECKPOINT, WORK_FOLDER, fit
+from geofm_assets.training.kept_state import KeptState
+from geofm_assets.training.layout import is_first
 from geofm_assets.training.manifest_stage import ManifestStage
 from geofm_assets.training.predict import predict
 from geofm_assets.training.schema import Prediction, Segmentation
@@ -90,6 +94,7 @@ class CheckpointStage:
             "weights": Json(note["weights"]),
             "history": Json(note["history"]),
             "path": Location(f"{store.url}/{self.task.folder(experiment)}"),
+            **_hardware_metadata(note.get("hardware")),
         }
         check = _weights_check(note["weights"])
         return Outcome(note["model_id"], inputs, metadata, [check], skipped)
@@ -114,11 +119,16 @@ class CheckpointStage:
             "inputs": inputs,
             "simulated": simulated,
         }
-        store.write_bytes(f"{folder_key}/config.yaml", yaml.safe_dump(config).encode())
+        if is_first():
+            store.write_bytes(f"{folder_key}/config.yaml", yaml.safe_dump(config).encode())
+        out_dir = store.working_folder(folder_key)
+        kept = KeptState(store, f"{folder_key}/training", out_dir / WORK_FOLDER, inputs)
+        if is_first():
+            kept.bring()
         result = fit(
             experiment=parsed,
             manifest=store.read_table(manifest_key),
-            chips_root=store.local_path(f"tasks/{task.name}/chips"),
+            chips_root=store.path(f"tasks/{task.name}/chips"),
             classes=task.rule.classes,
             label_rule=config["label_rule"],
             config=task.training,
@@ -126,10 +136,11 @@ class CheckpointStage:
             masks_root=_masks_root(store, task, experiment),
             frames=task.frames,
             hub=hub,
-            out_dir=store.local_path(folder_key),
+            out_dir=out_dir,
             run_key=inputs,
             simulated=simulated,
-            progress=report,
+            progress=kept.told(report),
+            finished=lambda path: store.take_in(f"{folder_key}/{CHECKPOINT}", path),
         )
         note = {
             "inputs": inputs,
@@ -137,9 +148,13 @@ class CheckpointStage:
             "weights": result.proof.as_dict(),
             "history": result.history,
             "simulated": simulated,
+            "hardware": result.hardware,
         }
+        if not is_first():
+            return note
         store.write_json(f"{folder_key}/weights.json", note["weights"])
         store.write_json(self.record_key(experiment), note)
+        kept.drop()
         return note
 
 
@@ -148,9 +163,34 @@ def _segments(experiment: str) -> bool:
     return Experiment.parse(experiment).head == "segmentation"
 
 
-def _masks_root(store: Store, task: TrainingTask, experiment: str) -> Path | None:
+def _masks_root(store: Store, task: TrainingTask, experiment: str) -> UPath | None:
     """Folder of the masks an experiment reads; None if it reads none."""
-    return store.local_path(task.masks_folder) if _segments(experiment) else None
+    return store.path(task.masks_folder) if _segments(experiment) else None
+
+
+def checkpoint_file(store: Store, task: TrainingTask, experiment: str) -> Path:
+    """An experiment's checkpoint as a file of this machine.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    key = f"{task.folder(experiment)}/{CHECKPOINT}"
+    try:
+        return store.fetch_file(key)
+    except FileNotFoundError as error:
+        raise WeightsError(
+            "No checkpoint", where=f"{store.url}/{key}", fix="Train the experiment first"
+        ) from error
+
+
+def _hardware_metadata(hardware: dict[str, Any] | None) -> dict[str, Any]:
+    """What a model was trained on and how fast; nothing of one trained before that was noted."""
+    if hardware is None:
+        return {}
+    shown = {"hardware": Json(hardware), "samples_per_s": hardware["samples_per_s"]}
+    if hardware.get("gpu_utilization") is not None:
+        shown["gpu_utilization"] = hardware["gpu_utilization"]
+    return shown
 
 
 def _weights_check(weights: dict[str, Any]) -> CheckOutcome:
@@ -194,9 +234,9 @@ class PredictionsStage:
             schema = kept_check(table)
         else:
             table = predict(
-                checkpoint=store.local_path(f"{self.task.folder(experiment)}/checkpoint.ckpt"),
+                checkpoint=checkpoint_file(store, self.task, experiment),
                 manifest=store.read_table(ManifestStage(self.task).key()),
-                chips_root=store.local_path(f"tasks/{self.task.name}/chips"),
+                chips_root=store.path(f"tasks/{self.task.name}/chips"),
                 masks_root=_masks_root(store, self.task, experiment),
                 batch_size=self.task.training.batch_size,
                 accelerator=self.task.training.accelerator,

@@ -143,8 +143,7 @@ _last_read: dict[tuple[str, str], tuple[object, _Perimeters]] = {}
 def _perimeters(store: Store, root: str) -> _Perimeters:
     """The perimeters of a label source; read again only when one of their files has changed."""
     keys = perimeter_keys(store, root)
-    states = [store.path(key).stat() for key in keys]
-    state = [(key, s.st_size, s.st_mtime) for key, s in zip(keys, states, strict=True)]
+    state = [(key, store.stamp(key)) for key in keys]
     known = _last_read.get((store.url, root))
     if known is None or known[0] != state:
         read = _Perimeters(pa.concat_tables([store.read_table(key, COLUMNS) for key in keys]))

@@ -125,6 +125,12 @@ def finish(ui, run_id):
     wait_for(ended, 180)
 
 
+def test_only_this_machine_is_answered(ui):
+    port = int(ui.url.rpartition(":")[2])
+    with socket.socket() as caller:  # a server on all addresses would answer here too
+        assert caller.connect_ex(("127.0.0.2", port)) != 0
+
+
 def test_every_stage_is_in_the_graph_with_its_checks_and_partitions(ui):
     stages = {
         "candidates": ["schema"],

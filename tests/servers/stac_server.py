@@ -1,5 +1,7 @@
 """A small STAC API on loopback: item search with paging and queries, assets with ranges.
 
+What is asked for under /moved/ lies under /assets/ of another host, `localhost`.
+
 It runs in a process of its own: GDAL keeps Python's lock while it opens a URL, so a server thread
 in the same process would never answer. Both sides share a folder: `items.json` is what the server
 holds, `failures.json` the statuses its next searches answer with, `searches.jsonl` what was asked.
@@ -131,6 +133,11 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             self._asset(head=False)
 
         def _asset(self, head: bool) -> None:
+            if self.path.startswith("/moved/"):
+                port = self.headers["Host"].rpartition(":")[2]
+                target = f"http://localhost:{port}/assets/{self.path.removeprefix('/moved/')}"
+                self._answer(302, b"", "text/plain", {"Location": target}, head)
+                return
             path = folder / self.path.removeprefix("/assets/")
             if not self.path.startswith("/assets/") or not path.is_file():
                 self._answer(404, b"", "text/plain")

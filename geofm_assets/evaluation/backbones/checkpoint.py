@@ -1,9 +1,7 @@
 """Encoders fine-tuned here, read from the store and run as they were trained."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,14 +136,10 @@ def _proof(
 
 def _read(store: Store, key: str) -> tuple[Checkpoint, str]:
     """A checkpoint of a store, a folder or a bucket, and its file's sha256."""
-    if store.is_local:
-        path = store.local_path(key)
-        return read_checkpoint(path), sha256_file(path)
-    if not store.exists(key):
+    try:
+        path = store.fetch_file(key)
+    except FileNotFoundError as error:
         raise WeightsError(
             "No checkpoint", where=f"{store.url}/{key}", fix="Train the experiment first"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "checkpoint.ckpt"
-        copy.write_bytes(store.read_bytes(key))
-        return read_checkpoint(copy), sha256_file(copy)
+        ) from error
+    return read_checkpoint(path), sha256_file(path)

@@ -20,7 +20,7 @@ def alone(
 ) -> Iterator[None]:
     """Claim an encoding; while another process has it, wait and report how far that one is.
 
-    In a folder the claim of a process that was killed is void, so waiting has an end.
+    In a folder and on S3 the claim of a process that was killed ends, so waiting has an end.
 
     Args:
         store: that keeps it.
@@ -30,7 +30,8 @@ def alone(
         report: told of samples done.
 
     Raises:
-        RegistryError: the store is a bucket and another process has the claim, or it has no locks.
+        RegistryError: another process has the claim and the store is another bucket, where claims
+            do not end by themselves; or it has no locks.
     """
     said: list[float] = []
 
@@ -44,7 +45,7 @@ def alone(
         store,
         f"{encoding.stem}.lock",
         taken="Another process encodes the same dataset with the same model",
-        wait_s=math.inf if store.is_local else 0.0,
+        wait_s=math.inf if store.locks_end else 0.0,
         waiting=waiting,
     ):
         yield

@@ -72,9 +72,7 @@ class Shards:
 
     def remove(self) -> None:
         """Remove the folder."""
-        base = self.store.path(self.folder)
-        if base.exists():
-            base.rmdir(recursive=True)
+        self.store.delete(self.folder)
         self._found = []
 
     def _key(self, start: int, stop: int) -> str:

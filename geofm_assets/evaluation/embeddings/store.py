@@ -8,17 +8,14 @@ or another split has another key.
 """
 
 import os
-import tempfile
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xxhash
 
-from geofm_assets.core.errors import DatasetError
+from geofm_assets.core.errors import DatasetError, StoreError
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.embeddings import int8
 from geofm_assets.evaluation.embeddings.layout import (
@@ -73,7 +70,7 @@ class EncodingKey:
 
 @dataclass(frozen=True)
 class EmbeddingSet:
-    """A file of embeddings, opened: arrays memory-mapped where the store is local.
+    """A file of embeddings, opened: arrays memory-mapped, of a bucket those of a copy.
 
     Attributes:
         key: its store key.
@@ -138,6 +135,7 @@ def write_embeddings(
 
     Raises:
         DatasetError: the disk is full or cannot be written; nothing is left behind.
+        StoreError: the bucket does not take it.
     """
     said = {
         **meta,
@@ -146,11 +144,8 @@ def write_embeddings(
         "xxh3_128": dict.fromkeys(sorted(tensors), NO_DIGEST),
     }
     _, placed = place(said, tensors)
-    target = Path(store.path(key).path) if store.is_local else Path(tempfile.gettempdir()) / "e"
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
+        with store.new_file(key) as temporary, temporary.open("wb") as stream:
             hashes = {name: xxhash.xxh3_128() for name in tensors}
             written = dict.fromkeys(tensors, 0)
             for chunk in chunks:
@@ -167,18 +162,14 @@ def write_embeddings(
             stream.write(place(said, tensors)[0])
             stream.flush()
             os.fsync(stream.fileno())
-        if store.is_local:
-            temporary.replace(target)
-        else:
-            store.write_bytes(key, temporary.read_bytes())
+    except StoreError:
+        raise
     except OSError as error:
         raise DatasetError(
             f"The embeddings cannot be written: {error}",
             where=f"{store.url}/{key}",
             fix="Make room and run again; what was encoded is kept",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def open_embeddings(store: Store, key: str, *, verify: bool = True) -> EmbeddingSet:
@@ -188,16 +179,15 @@ def open_embeddings(store: Store, key: str, *, verify: bool = True) -> Embedding
         DatasetError: there is none, it was cut short or changed, or it is of another version.
     """
     where = f"{store.url}/{key}"
-    if not store.exists(key):
-        raise DatasetError("There are no such embeddings", where=where, fix="Run the sweep")
-    data: np.ndarray
-    if store.is_local:
-        path = Path(store.path(key).path)
-        if path.stat().st_size == 0:
-            raise broken(where, "it is empty")
-        data = np.memmap(path, np.uint8, "r")
-    else:
-        data = np.frombuffer(store.read_bytes(key), np.uint8)
+    try:
+        path = store.fetch_file(key)
+    except FileNotFoundError as error:
+        raise DatasetError(
+            "There are no such embeddings", where=where, fix="Run the sweep"
+        ) from error
+    if path.stat().st_size == 0:
+        raise broken(where, "it is empty")
+    data = np.memmap(path, np.uint8, "r")
     length = read_length(data[:LENGTH_BYTES].tobytes(), where)
     text = data[LENGTH_BYTES : LENGTH_BYTES + length].tobytes()
     meta, placed = read_header(text, where)
@@ -221,9 +211,8 @@ def read_meta(store: Store, key: str) -> dict[str, Any]:
         DatasetError: it is not a file of embeddings.
     """
     where = f"{store.url}/{key}"
-    with store.path(key).open("rb") as stream:
-        length = read_length(stream.read(LENGTH_BYTES), where)
-        return read_header(stream.read(length), where)[0]
+    length = read_length(store.read_part(key, 0, LENGTH_BYTES), where)
+    return read_header(store.read_part(key, LENGTH_BYTES, LENGTH_BYTES + length), where)[0]
 
 
 def list_encodings(store: Store) -> Iterator[tuple[EncodingKey, dict[str, Any]]]:

@@ -7,7 +7,8 @@ is to be refreshed: then every file is compared by hash, and files the source lo
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,8 +16,8 @@ from typing import Any
 from fsspec import AbstractFileSystem
 from upath import UPath
 
-from geofm_assets.core.errors import DatasetError
-from geofm_assets.core.hashing import json_digest
+from geofm_assets.core.errors import DatasetError, StoreError
+from geofm_assets.core.hashing import json_digest, sha256_file
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.from_chips import is_task_dataset, task_content
@@ -95,7 +96,7 @@ def copy_source(
         if held is not None and same and not overwrite:
             entries[path] = held
         else:
-            digest, wrote = _bring(root, path, to, store.is_local)
+            digest, wrote = _bring(root, path, store, name)
             entries[path] = {"mark": mark, "size": int(info["size"]), "sha256": digest}
             copied += wrote
         if number % _JOURNAL_EVERY == 0:
@@ -191,26 +192,24 @@ def _size(path: UPath) -> int:
         return -1
 
 
-def _bring(root: UPath, path: str, to: UPath, local: bool) -> tuple[str, bool]:
+def _bring(root: UPath, path: str, store: Store, name: str) -> tuple[str, bool]:
     """Make one file of the copy equal the source's; its sha256, and whether it was written."""
-    digest = _sha256(root / path, root)
+    digest, to = _sha256(root / path, root), store.path(source_key(name)) / path
     if _size(to) >= 0 and _sha256(to, to) == digest:
         return digest, False
-    if local:
-        to.parent.mkdir(parents=True, exist_ok=True)
-    temporary = to.with_name(f".{to.name}.{uuid.uuid4().hex}.tmp") if local else to
     try:
-        with (root / path).open("rb") as source, temporary.open("wb") as sink:
-            while chunk := source.read(_CHUNK):
-                sink.write(chunk)
-        if _sha256(temporary, temporary) != digest:
-            raise DatasetError(
-                "The copy of a file is not what the source says, it may be changing",
-                where=f"{root}/{path}",
-                fix="Run again when nobody writes to the source",
-            )
-        if local:
-            Path(temporary.path).replace(Path(to.path))
+        with _new_file(store, name, path) as temporary:
+            with (root / path).open("rb") as source, temporary.open("wb") as sink:
+                while chunk := source.read(_CHUNK):
+                    sink.write(chunk)
+            if sha256_file(temporary) != digest:
+                raise DatasetError(
+                    "The copy of a file is not what the source says, it may be changing",
+                    where=f"{root}/{path}",
+                    fix="Run again when nobody writes to the source",
+                )
+    except StoreError:
+        raise
     except FileNotFoundError as error:
         raise _vanished(root, error) from error
     except OSError as error:
@@ -219,10 +218,26 @@ def _bring(root: UPath, path: str, to: UPath, local: bool) -> tuple[str, bool]:
             where=f"{root}/{path}",
             fix="Make room or try again; what was copied is kept",
         ) from error
-    finally:
-        if local:
-            Path(temporary.path).unlink(missing_ok=True)
     return digest, True
+
+
+@contextmanager
+def _new_file(store: Store, name: str, path: str) -> Iterator[Path]:
+    """`Store.new_file` for a file of the copy, whose name may hold what no key does."""
+    key = f"{source_key(name)}/{path}"
+    if not store.is_local:
+        with store.bucket.scratch.folder("copy") as folder:
+            yield folder / "file"
+            store.bucket.objects.upload({key: folder / "file"})
+        return
+    target = Path(store.root.path) / key
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _sha256(path: UPath, root: UPath) -> str:

@@ -15,7 +15,6 @@ from upath import UPath
 
 from geofm_assets.core.errors import DatasetError, ImageryError
 from geofm_assets.core.hashing import json_digest, table_digest
-from geofm_assets.core.parquet import read_parquet
 from geofm_assets.evaluation.ingest.images import Image, as_series, read_images, stored_pixels
 from geofm_assets.evaluation.ingest.modalities import ModalityPlan
 from geofm_assets.evaluation.ingest.options import IngestOptions
@@ -42,21 +41,13 @@ def task_content(root: UPath) -> tuple[str, bool]:
         root: the task's dataset; windows, rasters and chips lie beside it.
 
     Raises:
-        DatasetError: it does not lie on this machine.
         ImageryError: a packed file is missing or damaged.
     """
-    if root.protocol not in ("", "file", "local"):
-        raise DatasetError(
-            "A task's own dataset is read on the machine its store lies on",
-            where=str(root),
-            fix="Export it with geofm export-dataset and give that as --source",
-        )
     storage = CellWindowsFactory().get_storage(root)
     contents: dict[str, list[str]] = {}
     simulated = False
     for cell in storage.cells():
-        folder = storage.task_dir / "windows" / f"h3_cell={cell}"
-        windows = read_parquet(UPath(folder / "windows.parquet"))
+        windows = storage.store.read_table(f"windows/h3_cell={cell}/windows.parquet")
         if not windows.num_rows:
             continue
         opened, _ = storage.row(cell, windows["window_name"][0].as_py())

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from geofm_assets.core.redact import has_secret
 from geofm_assets.evaluation.registry.entry import SplitRule, TaskType
 
 BLOCK_M = 2560.0
@@ -20,7 +21,7 @@ DESCRIBING = ("display_name", "licence", "citation", "target_unit", "subsets", "
 class _Options(BaseModel):
     """All options but `register`; see `IngestOptions`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
     source: str = Field(min_length=1)
@@ -47,6 +48,16 @@ class _Options(BaseModel):
     subsets: tuple[int, ...] = SUBSETS
     simulated: bool = False
     overwrite: bool = False
+
+    @field_validator("source")
+    @classmethod
+    def _without_credentials(cls, value: str) -> str:
+        if has_secret(value):
+            raise ValueError(
+                "the address holds credentials, which the run's config and the registry would "
+                "keep; put them into the environment (AWS_*) or ~/.netrc"
+            )
+        return value
 
     @field_validator(*_LISTS, mode="before")
     @classmethod

@@ -91,11 +91,11 @@ def _remove_old_parts(store: Store, name: str, parts: int) -> None:
     kept = {part_key(name, number) for number in range(parts)}
     for key in store.list_keys(f"evaluation/datasets/{name}/parts"):
         if key not in kept:
-            store.path(key).unlink()
+            store.delete(key)
 
 
 def remove_old_sheets(store: Store, name: str, sheets: list[str]) -> None:
     """Take away contact sheets of earlier ingests."""
     for key in store.list_keys(f"evaluation/datasets/{name}/sheets"):
         if key not in sheets:
-            store.path(key).unlink()
+            store.delete(key)

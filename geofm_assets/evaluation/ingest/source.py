@@ -4,6 +4,7 @@ rslearn's own index of a dataset is never read: it goes stale when windows or sp
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ EQUAL_AREA = "EPSG:6933"
 """Metres of equal area between 86 degrees south and north (EASE-Grid 2.0), for any zone alike."""
 _HALF_ROUND = 17367530.45  # metres from the middle of EQUAL_AREA to its edge
 _SIDES = 9  # points a side of a footprint is made of
+# Of what reading a dataset makes objects of; its data sources and compositors are never used.
+_UNUSED = ("data_source", "compositing_method", "tile_store")
+_TRUSTED = ("rslearn.", "geofm_assets.")
 
 
 def source_path(source: str | Path | UPath) -> UPath:
@@ -78,9 +82,17 @@ def open_source(source: UPath) -> Dataset:
     """The rslearn dataset.
 
     Raises:
-        DatasetError: the source is not there, or its configuration is not one rslearn knows.
+        DatasetError: the source is not there, its configuration is not one rslearn knows, or it
+            names code of another package.
     """
-    read_config(source)
+    for class_path in _classes(read_config(source)):
+        if not class_path.startswith(_TRUSTED):
+            raise DatasetError(
+                f"The dataset asks for the class {class_path}, and a dataset must not choose what "
+                "code runs here",
+                where=f"{source}/config.json",
+                fix="Write it again with a class of rslearn",
+            )
     try:
         return Dataset(source)
     except pydantic.ValidationError as error:
@@ -95,6 +107,19 @@ def open_source(source: UPath) -> Dataset:
             where=f"{source}/config.json",
             fix="Correct it, or install the package it names",
         ) from error
+
+
+def _classes(config: Any) -> Iterator[str]:
+    """Class paths that opening or reading a dataset makes objects of."""
+    if isinstance(config, list):
+        for value in config:
+            yield from _classes(value)
+    elif isinstance(config, dict):
+        for key, value in config.items():
+            if key == "class_path":
+                yield str(value)
+            elif key not in _UNUSED:
+                yield from _classes(value)
 
 
 def source_windows(dataset: Dataset, options: IngestOptions) -> list[Window]:

@@ -38,7 +38,7 @@ class TaskDatasetStage:
                 "The task has no split manifest", where=self.task.name, fix="Materialize it"
             )
         said = {
-            "source": str(store.local_path(dataset_key(self.task.name))),
+            "source": str(store.path(dataset_key(self.task.name))),
             "display_name": f"{self.task.name}, {self.task.rule.name} {self.task.rule.version}",
             "task_type": "classification",
             "split_rule": "kept",

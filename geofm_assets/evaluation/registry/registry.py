@@ -4,7 +4,6 @@ import difflib
 import json
 import math
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -131,11 +130,8 @@ class Registry:
 
         An ingest was killed, is running, or was told not to register.
         """
-        folder = self._store.path(DATASETS_KEY)
-        if not folder.exists():
-            return []
-        known = self.read().datasets
-        names = [p.name for p in folder.iterdir() if p.is_dir()]
+        names = self._store.folders(DATASETS_KEY)
+        known = self.read().datasets if names else {}
         return sorted(name for name in names if _NAME.fullmatch(name) and name not in known)
 
     def remove(self, name: str) -> DatasetEntry | None:
@@ -224,13 +220,7 @@ class Registry:
     def _delete_files(self, name: str) -> None:
         key = dataset_folder(name)
         try:
-            if self._store.is_local:
-                shutil.rmtree(self._store.local_path(key))
-            else:
-                location = self._store.path(key)
-                location.fs.rm(location.path, recursive=True)
-        except FileNotFoundError:
-            return  # never written, or deleted before
+            self._store.delete(key)
         except OSError as error:
             raise RegistryError(
                 f"The files of dataset {name!r} cannot be deleted: {error.strerror or error}",

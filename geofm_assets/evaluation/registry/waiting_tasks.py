@@ -27,8 +27,7 @@ def task_rows(store: Store, listed: Collection[str]) -> list[dict[str, Any]]:
         store: where tasks lie.
         listed: names that are listed already.
     """
-    folder = store.path("tasks")
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.exists() else []
+    names = store.folders("tasks")
     return [_row(store, n) for n in names if n not in listed and is_task(store, n)]
 
 

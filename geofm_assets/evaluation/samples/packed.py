@@ -108,7 +108,7 @@ class PackedSamples:
         """
         if number not in self._parts:
             key = part_key(self.name, number)
-            found = open_part(self._store.path(key), self._store.is_local)
+            found = open_part(self._store, key)
             if found.layout.inputs != self.inputs:
                 raise DatasetError(
                     "The part and the table of samples are of different ingests",

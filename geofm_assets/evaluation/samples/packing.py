@@ -114,7 +114,7 @@ def _is_current(store: Store, key: str, layout: Layout, ids: Sequence[str]) -> b
     if not store.exists(key):
         return False
     try:
-        found = open_part(store.path(key), store.is_local)
+        found = open_part(store, key)
         for modality in layout.modalities:  # one cut by a crash or damaged is made again
             for row in range(len(ids)):
                 found.values(modality, row)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import xxhash
 from safetensors.numpy import save
-from upath import UPath
 
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.core.hashing import json_digest
+from geofm_assets.core.store import Store
 from geofm_assets.evaluation.registry.entry import TaskType
 
 FORMAT = "geofm-eval-samples"
@@ -209,15 +209,16 @@ def part_bytes(
     return data
 
 
-def open_part(path: UPath, local: bool) -> Part:
-    """Open a part; pixels of a local one are memory-mapped.
+def open_part(store: Store, key: str) -> Part:
+    """Open a part, its pixels memory-mapped; of a bucket those of a copy on this machine.
 
     Raises:
         DatasetError: it is missing, cut short, changed, or of another version.
+        StoreError: the bucket does not answer.
     """
-    where = str(path)
+    where = f"{store.url}/{key}"
     try:
-        return _parse(_mapped(Path(path.path)) if local else _fetched(path), where)
+        return _parse(_mapped(store.fetch_file(key)), where)
     except FileNotFoundError as error:
         raise DatasetError("A part of the samples is missing", where=where, fix=_FIX) from error
     except (KeyError, TypeError, ValueError, IndexError, struct.error) as error:
@@ -230,10 +231,6 @@ def _mapped(path: Path) -> np.ndarray:
     if path.stat().st_size == 0:
         raise ValueError("it is empty")
     return np.memmap(path, np.uint8, "r")
-
-
-def _fetched(path: UPath) -> np.ndarray:
-    return np.frombuffer(path.read_bytes(), np.uint8)
 
 
 def _parse(data: np.ndarray, where: str) -> Part:

@@ -10,7 +10,7 @@ from geofm_assets.core.assets import check_specs, emit, emit_partitions
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.progress import notify
-from geofm_assets.core.resources import StoreResource
+from geofm_assets.core.resources import StoreResource, gpu_step
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.assets import DATASET_KEY, EVAL_DATASETS
 from geofm_assets.evaluation.registry.registry import Registry
@@ -24,7 +24,6 @@ from geofm_assets.evaluation.sweeps.stages import (
 )
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.models.resources import ModelHubResource
-from geofm_assets.training.assets import GPU_TAGS
 
 GROUP = "evaluation"
 models_definition = dg.DynamicPartitionsDefinition(name=MODELS)
@@ -127,8 +126,7 @@ def build_sweep_assets(opening: OpenModel = open_model) -> list[dg.AssetsDefinit
         kinds={"pytorch"},
         code_version=embeddings_stage.code_version,
         output_required=False,
-        pool="gpu",
-        op_tags=GPU_TAGS,
+        **gpu_step(),
         check_specs=check_specs(embeddings_key, "encodings_once", "weights", partitions_def=grid),
         description="Every sample of a dataset through a frozen model, once for each "
         "normalisation; mean and max pooling from the same pass. To add a model, add a partition "

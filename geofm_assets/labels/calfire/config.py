@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from geofm_assets.core.redact import has_secret
 from geofm_assets.labels.calfire.samples_config import SamplesConfig
 from geofm_assets.labels.calfire.schema import FIRST_FIRE_YEAR, LAST_FIRE_YEAR
 
@@ -17,7 +18,7 @@ _SOURCE_ID = r"^[a-z0-9]+$"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class PerimeterColumns(_Section):
@@ -114,6 +115,10 @@ class CalfireConfig(_Section):
             scheme = urlsplit(location).scheme if "://" in location else ""
             if scheme not in ("", "http", "https"):
                 raise ValueError(f"{location}: {scheme} is neither a file nor http(s)")
+            if has_secret(location):
+                raise ValueError(
+                    "perimeters or prescribed holds credentials: put them into ~/.netrc"
+                )
         if self.prescribed is None and self.prescribed_layer and is_url(self.perimeters):
             raise ValueError("prescribed_layer: a URL names its layer; set prescribed to its URL")
         return self

@@ -12,13 +12,13 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pyarrow as pa
-import requests
 import shapely
 
 from geofm_assets.core.errors import ConfigError, LabelFileError, SourceUnavailableError
+from geofm_assets.core.hosts import allowed_for, checked_session
 from geofm_assets.labels.calfire.columns import require_columns, to_records
 from geofm_assets.labels.calfire.config import PerimeterColumns
-from geofm_assets.labels.worldcereal.http import Allowed, Http, Patience, TransientError
+from geofm_assets.labels.worldcereal.http import Http, Patience, TransientError
 
 EVERY_ROW = "1=1"
 _READS = 3
@@ -91,9 +91,8 @@ class FeatureLayer:
             )
         self.columns, self.prescribed = columns, prescribed
         self._page_size = settings.page_size
-        hosts = frozenset({parts.hostname, *settings.allowed_hosts})
-        allowed = Allowed(hosts, http=parts.scheme == "http")
-        self._http = Http(requests.Session(), settings.timeout_s, allowed)
+        allowed = allowed_for(self.url, *settings.allowed_hosts)
+        self._http = Http(checked_session(allowed), settings.timeout_s)
         self._patience = Patience(settings.retries, settings.backoff_s)
 
     @property

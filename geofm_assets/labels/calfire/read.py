@@ -1,7 +1,6 @@
 """Fire perimeters from any file GDAL reads, and the sources of a task."""
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ from geofm_assets.core.errors import LabelFileError
 from geofm_assets.core.hashing import sha256_file
 from geofm_assets.labels.calfire.columns import find_columns, require_columns, to_records
 from geofm_assets.labels.calfire.config import CalfireConfig, PerimeterColumns, is_url
+from geofm_assets.labels.calfire.containers import inside_zip, require_data
 from geofm_assets.labels.calfire.feature_service import FeatureLayer, ServiceSettings
 from geofm_assets.labels.calfire.shapes import reproject
 
-_DATASETS = (".gdb", ".gpkg", ".shp", ".geojson", ".json", ".fgb")
 _UNREADABLE = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
 _AREAL = ("Polygon", "Unknown", "Curve", "Surface", "GeometryCollection")
 
@@ -119,7 +118,11 @@ class PerimeterFile:
                 lacks a column.
         """
         self._require()
-        dataset = _inside_zip(self.path) if self.path.suffix.lower() == ".zip" else str(self.path)
+        if self.path.suffix.lower() == ".zip":
+            dataset = inside_zip(self.path)
+        else:
+            dataset = str(self.path)
+            require_data(self.path)
         layer = self._choose_layer(dataset)
         where = f"{self.path}, layer {layer}"
         # dates as text, whatever type the file gives them
@@ -219,30 +222,6 @@ def to_wgs84(wkb: np.ndarray, crs: str, where: str) -> pa.Array:
     out = shapely.to_wkb(geometries, output_dimension=3, include_srid=False)
     out[unreadable] = b""
     return pa.array(out, pa.binary())
-
-
-def _inside_zip(path: Path) -> str:
-    """The GDAL name of the one dataset in an archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise LabelFileError(f"Not a zip archive ({error})", where=str(path)) from error
-    found: set[str] = set()
-    for name in names:
-        parts = name.split("/")
-        if parts[0] == "__MACOSX":
-            continue
-        depth = next((i for i, p in enumerate(parts) if p.lower().endswith(_DATASETS)), None)
-        if depth is not None:
-            found.add("/".join(parts[: depth + 1]))
-    if len(found) != 1:
-        raise LabelFileError(
-            f"The archive holds {len(found)} files of perimeters ({', '.join(sorted(found))})",
-            where=str(path),
-            fix="Leave one in it, or unpack it",
-        )
-    return f"/vsizip/{path.resolve()}/{found.pop()}"
 
 
 def read_all(sources: Sequence[PerimeterSource]) -> pa.Table:

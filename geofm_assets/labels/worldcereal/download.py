@@ -10,6 +10,7 @@ import requests
 
 from geofm_assets.core.errors import DownloadError
 from geofm_assets.core.hashing import sha256_file
+from geofm_assets.core.redact import redact
 from geofm_assets.labels.worldcereal.http import Http, Patience, TransientError, unavailable
 
 _CHUNK = 1 << 16  # at most this much is lost when a connection drops
@@ -24,7 +25,7 @@ class FetchedFile:
         path: where.
         sha256: of its bytes.
         size: in bytes.
-        url: where it came from.
+        url: where it came from, without what signs it.
         etag: the server's name for this version, if it gave one.
     """
 
@@ -41,7 +42,7 @@ class _Part:
     def __init__(self, target: Path, url: str) -> None:
         self.path = target.with_name(f".{target.name}.part")
         self._note = target.with_name(f".{target.name}.part.json")
-        self._url = url
+        self._url = redact(url)  # signed anew each time, it is the same file still
 
     def resumable(self) -> tuple[int, str | None]:
         """Bytes that can be built on and the validator they belong to; (0, None) if none."""
@@ -105,7 +106,7 @@ def download(http: Http, patience: Patience, url: str, target: Path) -> FetchedF
             patience.wait(failed - 1, wait)
     size, sha256 = part.path.stat().st_size, sha256_file(part.path)
     part.finish(target)
-    return FetchedFile(target, sha256, size, url, etag)
+    return FetchedFile(target, sha256, size, redact(url), etag)
 
 
 def _fetch_once(http: Http, url: str, part: _Part) -> tuple[str | None, int | None]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -18,8 +17,6 @@ Answer = TypeVar("Answer")
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MAX_WAIT_S = 60.0
 _MAX_RETRY_AFTER_S = 300.0
-_MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class TransientError(Exception):
@@ -83,38 +80,16 @@ def unavailable(url: str, reason: str, tries: int = 1) -> SourceUnavailableError
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """Where requests may go: these hosts, over https (or over http too, if `http`)."""
-
-    hosts: frozenset[str]
-    http: bool
-
-    def check(self, url: str) -> None:
-        """Raise SourceUnavailableError if a URL leads elsewhere."""
-        parts = urlsplit(url)
-        schemes = ("https", "http") if self.http else ("https",)
-        if parts.scheme not in schemes or parts.hostname not in self.hosts:
-            raise SourceUnavailableError(
-                f"The address is not on an allowed host ({', '.join(sorted(self.hosts))}; "
-                f"{' or '.join(schemes)})",
-                where=url,
-                fix="Add the host to allowed_hosts if you trust it",
-            )
-
-
-@dataclass(frozen=True)
 class Http:
-    """A session with a time-out and an allow-list.
+    """A session with a time-out.
 
     Attributes:
-        session: reused connections.
+        session: reused connections; see `core.hosts.checked_session`.
         timeout_s: for connecting, and for each wait for bytes.
-        allowed: hosts and schemes, checked at every redirect.
     """
 
     session: requests.Session
     timeout_s: float
-    allowed: Allowed
 
     @contextmanager
     def get(self, url: str, headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
@@ -125,7 +100,9 @@ class Http:
             SourceUnavailableError: the address is refused by the server or by the allow-list.
         """
         try:
-            with self._follow(url, headers or {}) as response:
+            with self.session.get(
+                url, headers=headers or {}, timeout=self.timeout_s, stream=True
+            ) as response:
                 _raise_for_status(response)
                 yield response
         except requests.exceptions.Timeout as error:
@@ -137,18 +114,6 @@ class Http:
             raise TransientError(f"the connection broke ({error})") from error
         except requests.exceptions.RequestException as error:
             raise unavailable(url, str(error)) from error
-
-    def _follow(self, url: str, headers: dict[str, str]) -> requests.Response:
-        for _ in range(_MAX_REDIRECTS + 1):
-            self.allowed.check(url)
-            response = self.session.get(
-                url, headers=headers, timeout=self.timeout_s, stream=True, allow_redirects=False
-            )
-            if response.status_code not in _REDIRECTS or "Location" not in response.headers:
-                return response
-            url = urljoin(url, response.headers["Location"])
-            response.close()
-        raise unavailable(url, f"more than {_MAX_REDIRECTS} redirects")
 
 
 def _raise_for_status(response: requests.Response) -> None:

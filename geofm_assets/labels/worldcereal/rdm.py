@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urljoin, urlsplit
 
-import requests
-
 from geofm_assets.core.errors import ConfigError, SourceUnavailableError
+from geofm_assets.core.hosts import allowed_for, checked_session
 from geofm_assets.labels.worldcereal.collections import normalise_id
 from geofm_assets.labels.worldcereal.download import FetchedFile, download
-from geofm_assets.labels.worldcereal.http import Allowed, Http, Patience, TransientError
+from geofm_assets.labels.worldcereal.http import Http, Patience, TransientError
 from geofm_assets.labels.worldcereal.metadata import full_file_value, listed_id
 from geofm_assets.labels.worldcereal.mirror import MirrorRdm
 
@@ -91,9 +90,8 @@ class HttpRdm:
             )
         self.base_url = base_url.rstrip("/")
         self.page_size = page_size
-        hosts = frozenset({parts.hostname, BLOB_HOST, *allowed_hosts})
-        allowed = Allowed(hosts, http=parts.scheme == "http")
-        self._http = Http(requests.Session(), timeout_s, allowed)
+        allowed = allowed_for(base_url, BLOB_HOST, *allowed_hosts)
+        self._http = Http(checked_session(allowed), timeout_s)
         self._patience = Patience(retries, backoff_s)
 
     def list_collections(self) -> list[dict[str, Any]]:

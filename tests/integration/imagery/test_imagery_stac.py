@@ -10,8 +10,16 @@ import pytest
 import rasterio
 import shapely
 from rasterio.crs import CRS
+from rslearn.const import WGS84_PROJECTION
+from rslearn.data_sources.stac import SourceItem
+from rslearn.utils.geometry import STGeometry
 
-from geofm_assets.core.errors import ImageryError, SourceUnavailableError
+from geofm_assets.core.errors import (
+    AddressRefusedError,
+    GeofmError,
+    ImageryError,
+    SourceUnavailableError,
+)
 from geofm_assets.imagery import stac
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.contract import check_cell
@@ -202,3 +210,49 @@ def test_ingested_assets_give_the_same_pixels(
     make_rasters(copied)
     for layer in (S2, S1):
         assert (stored(copied, layer) == stored(written, layer)).all()
+
+
+def asset_urls(server: StacServer, **hrefs: str) -> dict[str, str]:
+    """What a data source gives GDAL for assets with these hrefs."""
+    source = stac.Sentinel2Stac(base_url=server.base)
+    where = STGeometry(WGS84_PROJECTION, shapely.box(8.9, 42.3, 9.2, 42.6), None)
+    named = {key: href.replace("{base}", server.base) for key, href in hrefs.items()}
+    item = SourceItem("s2_00", where, named, {})
+    return {key: source.get_asset_url(item, key) for key in hrefs}
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "/vsizip/etc/passwd",
+        "s3://bucket/x.tif",
+        "http://169.254.169.254/latest/meta-data",
+        "http://localhost:9/x.tif",
+        "https://127.0.0.1.evil.example/x.tif",
+        "{base}/moved/s2_00_B08.tif",
+    ],
+)
+def test_an_asset_that_lies_elsewhere_is_refused(server: StacServer, href: str) -> None:
+    with pytest.raises(AddressRefusedError, match="not on an allowed host"):
+        asset_urls(server, B08=href)
+
+
+def test_an_asset_elsewhere_is_read_where_its_host_is_allowed(
+    server: StacServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEOFM_ALLOWED_HOSTS", "localhost")
+    href = f"{server.base}/moved/s2_00_B08.tif"
+    assert asset_urls(server, B08=href) == {"B08": href}
+
+
+def test_a_catalogue_that_names_a_file_of_this_machine_ends_in_one_clear_error(
+    tmp_path: Path, server: StacServer, scenes: Scenes
+) -> None:
+    for item in server.items:
+        for asset in item["assets"].values():
+            asset["href"] = asset["href"].replace("{base}/assets", f"file://{server.folder}")
+    server.publish()
+    with pytest.raises(GeofmError, match=r"not on an allowed host.*file://"):
+        make_rasters(make(tmp_path / "dataset", server, scenes))

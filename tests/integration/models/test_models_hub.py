@@ -1,6 +1,7 @@
 """The hub over real HTTP on loopback, serving a seeded random model."""
 
 import hashlib
+import io
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from geofm_assets.core.errors import DownloadError, SourceUnavailableError, WeightsError
+from geofm_assets.core.errors import (
+    AddressRefusedError,
+    DownloadError,
+    SourceUnavailableError,
+    WeightsError,
+)
 from geofm_assets.models.architecture import architecture, bundle_config, model_config
 from geofm_assets.models.config import EncoderSpec
 from geofm_assets.models.encoders import build_encoder
@@ -25,6 +31,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
         self.files, self.failures, self.requests, self.headers = {}, [], [], {}
+        self.redirects = {}
 
     @property
     def url(self):
@@ -34,6 +41,12 @@ class Hub(ThreadingHTTPServer):
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.requests.append(self.path)
+        if self.path in self.server.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirects[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         failure = self.server.failures.pop(0) if self.server.failures else None
         body = self.server.files.get(self.path)
         if isinstance(failure, int) or body is None:
@@ -153,6 +166,41 @@ def test_what_is_no_repository_is_refused(client, location, server):
     with pytest.raises(WeightsError, match="Not a hub repository"):
         client.fetch(location, FILES)
     assert server.requests == []
+
+
+@pytest.fixture
+def moved(server, bundle):
+    """The weights lie on another host, to which the hub sends us on."""
+    server.files["/stored/weights"] = bundle["weights.pth"]
+    elsewhere = f"http://localhost:{server.server_port}/stored/weights"
+    server.redirects[f"/{REPO}/resolve/main/weights.pth"] = elsewhere
+    return server
+
+
+def test_a_host_the_hub_sends_us_to_is_refused_at_once(client, moved, tmp_path):
+    with pytest.raises(AddressRefusedError, match="GEOFM_ALLOWED_HOSTS"):
+        client.fetch(REPO, ("weights.pth",))
+    assert moved.requests == [f"/{REPO}/resolve/main/weights.pth"]
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_host_that_is_allowed_is_gone_to(client, moved, bundle, monkeypatch):
+    monkeypatch.setenv("GEOFM_ALLOWED_HOSTS", "localhost")
+    folder = client.fetch(REPO, ("weights.pth",)).folder
+    assert (folder / "weights.pth").read_bytes() == bundle["weights.pth"]
+
+
+def test_weights_from_a_hub_never_run_code(client, server, tmp_path):
+    class Malice:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    sink = io.BytesIO()
+    torch.save({"encoder.x": Malice()}, sink)
+    server.files[f"/{REPO}/resolve/main/weights.pth"] = sink.getvalue()
+    with pytest.raises(WeightsError, match="cannot be read"):
+        build_encoder(EncoderSpec(name=NANO, source="hub"), 4, hub=client)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_hub_without_a_hub_is_refused():

@@ -92,7 +92,7 @@ def test_sql_models_are_assets_with_column_lineage(definitions):
 
 @pytest.mark.parametrize(
     ("executor", "expected"),
-    [("in_process", "in_process"), ("multiprocess", "multiprocess"), ("kubernetes", "k8s")],
+    [("in_process", "in_process"), ("multiprocess", "processes"), ("kubernetes", "kubernetes")],
 )
 def test_the_executor_is_a_setting(tmp_path, executor, expected):
     settings = load_settings(str(tmp_path), {"GEOFM_EXECUTOR": executor})

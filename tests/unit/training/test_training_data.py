@@ -20,7 +20,7 @@ from geofm_assets.training.data import (
     open_chips,
 )
 from geofm_assets.training.experiments import Experiment
-from geofm_assets.training.loading import EpochSampler, loaders
+from geofm_assets.training.loading import EpochSampler, SharedBatches, loaders
 from geofm_assets.training.schema import MANIFEST
 from tests.training_world import CELLS, EPOCH, manifest_row, month_periods, write_cell
 
@@ -261,14 +261,19 @@ def test_order_is_of_seed_and_epoch_alone():
     assert len({tuple(order(s, e)) for s in range(2) for e in range(3)}) == 6
 
 
-def test_processes_share_one_order(monkeypatch):
-    def order(rank, processes):
-        monkeypatch.setattr(loading, "_place", lambda: (rank, processes))
-        return [row for _, row in EpochSampler(range(7), seed=1)]
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 5))
+def test_processes_share_every_batch_of_one_order(rows, batch_size, processes):
+    def parts(rank, of):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loading, "place", lambda: (rank, of))
+            return list(SharedBatches(EpochSampler(range(rows), seed=1), batch_size))
 
-    alone = order(0, 1)
-    assert order(0, 2) == alone[0::2]
-    assert order(1, 2) == [*alone[1::2], alone[0]]  # every process takes as many steps
+    alone = parts(0, 1)
+    shares = [parts(rank, processes) for rank in range(processes)]
+    assert {len(share) for share in shares} == {len(alone)}  # all take as many steps
+    for batch, *split in zip(alone, *shares, strict=True):
+        assert sorted(row for part in split for row in part) == sorted(batch)  # none twice
+        assert max(map(len, split)) - min(map(len, split)) <= 1
 
 
 def test_validation_rows_come_in_order_and_unflipped(dataset_of):

@@ -23,7 +23,7 @@ from geofm_assets.training.checkpoint import (
     write_checkpoint,
 )
 from geofm_assets.training.experiments import Experiment
-from geofm_assets.training.module import WindowClassifier
+from geofm_assets.training.window_model import WindowClassifier
 from tests.backbone_samples import ENTRIES, S1, S2, changed, sample
 
 CLASSES = ("Cropland", "Non-Cropland")

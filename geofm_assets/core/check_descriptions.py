@@ -1,0 +1,28 @@
+"""What each check looks at, in words, by its name."""
+
+CHECK_DESCRIPTIONS = {
+    "schema": "Every row obeys the table's pandera schema; a table that does not is not written.",
+    "file_complete": "The label file was received whole.",
+    "unique_sample_id": "No two points share a sample_id.",
+    "some_rows_usable": "A file with rows gave at least one usable point.",
+    "one_sample_per_point": "Every point has its kind, fire and group in the table of samples.",
+    "split_distance": "Points of two splits lie at least the promised distance apart.",
+    "centres_agree": "At their middle masks say what the samples say: upright, and in place.",
+    "inside_cell": "The H3 cell of every point, computed anew, is the partition's.",
+    "at_most_per_cell": "No more points than sampling.per_cell.",
+    "band_contract": "Band order, dtype, scale, nodata and physical range are what models expect.",
+    "model_input": "Normalised pixels, as the encoder reads them, keep the band contract.",
+    "files_verified": "Every array matches the sha256 in its header.",
+    "leakage": "Windows of two splits neither overlap nor lie nearer than promised.",
+    "class_coverage": "Every split has every class.",
+    "weights": "The weights the encoder starts from were really loaded.",
+    "valid_source": "Structure, bands, labels, dates and splits of the source hold no error.",
+    "encodings_once": "Every sample was encoded once for each normalisation, and none twice.",
+    "every_tile": "Every tile of the area was mapped, or is recorded with why it was not.",
+    "seams": "A map changes class where tiles and crops meet no more often than elsewhere.",
+    "nodata_share": "At most half of what was asked for is without a class.",
+    "class_shares": "A map's shares of classes are not those of another world than training's.",
+    "polarity": "Classes are not swapped: neither training nor known fires fit better if they are.",
+    "seen_in_training": "No test sample lies in windows the checkpoint was trained on.",
+    "every_window": "There is one prediction for every window of the manifest.",
+}

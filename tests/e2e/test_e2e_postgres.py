@@ -1,0 +1,82 @@
+"""A store moves to PostgreSQL, and two command lines run different experiments on it at once."""
+
+import json
+import os
+import signal
+import subprocess
+from collections import Counter
+
+import dagster as dg
+import pytest
+
+from geofm_assets.platform.instance import POSTGRES_VARIABLE, open_instance
+
+pytestmark = pytest.mark.slow
+TASK = "worldcereal_cropland"
+NEW = ("olmoearth_v1_2_nano-s2-ps4-ws8-t1", "olmoearth_v1_2_nano-s2-ps4-ws8-t6")
+
+
+@pytest.fixture
+def moved(copied, postgres, monkeypatch):
+    """A finished store whose history is in SQLite, told to go on in an empty database."""
+    url = postgres.new_database()
+    monkeypatch.setenv(POSTGRES_VARIABLE, url)
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")  # else set for all tests after this one
+    copied.environment[POSTGRES_VARIABLE] = url
+    copied("instance", "write")
+    return copied
+
+
+def start(geofm, experiment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        geofm.command("run", TASK, "--experiment", experiment),
+        env=geofm.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def chips(geofm) -> dict[str, int]:
+    """When each packed file was written, ns."""
+    files = (geofm.store / f"tasks/{TASK}/chips").rglob("*.safetensors")
+    return {path.name: path.stat().st_mtime_ns for path in files}
+
+
+def test_two_runs_at_once_on_an_empty_database_lose_no_event(moved, postgres):
+    before = chips(moved)
+    processes = [start(moved, experiment) for experiment in NEW]
+    try:
+        said = [process.communicate(timeout=400) for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    for process, (out, err) in zip(processes, said, strict=True):
+        assert process.returncode == 0, out[-2000:] + err[-3000:]
+        assert postgres.password not in out + err
+
+    instance = open_instance(moved.opened())
+    runs = instance.get_runs()
+    assert len(runs) >= 20
+    assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
+    drivers = {run.tags["geofm/driver"] for run in runs}
+    assert len(drivers) == 2
+    for run in runs:
+        events = instance.all_logs(run.run_id)
+        kinds = Counter(e.dagster_event_type for e in events if e.is_dagster_event)
+        kind = dg.DagsterEventType
+        assert kinds[kind.RUN_START] == kinds[kind.RUN_SUCCESS] == 1
+        assert kinds[kind.ASSET_MATERIALIZATION] == kinds[kind.ASSET_MATERIALIZATION_PLANNED] > 0
+
+    # what the store had is recorded, not made again
+    assert chips(moved) == before
+    cells = instance.get_materialized_partitions(dg.AssetKey([TASK, "chips"]))
+    assert cells == set(instance.get_dynamic_partitions(f"{TASK}_cells"))
+    for stage in ("checkpoint", "predictions", "eval_scores"):
+        recorded = instance.get_materialized_partitions(dg.AssetKey([TASK, stage]))
+        assert recorded == set(NEW)
+    state = json.loads(moved("instance", "show", "--json").stdout)
+    assert (state["storage"], state["schema_current"]) == ("PostgreSQL", True)
+    assert set(state["runs"].values()) == {0}

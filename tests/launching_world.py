@@ -1,0 +1,100 @@
+"""A small code location, an instance that launches its runs, and what tests ask of them."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from geofm_assets.core.settings import Settings, load_settings
+from geofm_assets.core.store import Store
+from geofm_assets.platform.instance import open_instance
+from geofm_assets.platform.workers import Workers, open_workers
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LOCATION = REPOSITORY / "tests" / "small_location"
+PATHS = os.pathsep.join([str(LOCATION), str(REPOSITORY)])
+CELLS = [f"c{number:02}" for number in range(12)]
+MODELS = ["m0", "m1"]
+
+
+@dataclass
+class World:
+    """A store with an instance, and the job of the small code location."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    job: dg.JobDefinition
+    reports: list[tuple[int, int, str]] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        return Path(self.settings.store)
+
+    @contextmanager
+    def workers(self, count: int = 2) -> Iterator[Workers]:
+        with open_workers(self.instance, self.job, self.settings, count) as workers:
+            yield workers
+
+    def make(self, asset: str, keys: Sequence[str] = (), count: int = 2) -> list[str]:
+        """Make partitions of an asset in launched runs; what failed."""
+        order = CELLS if asset == "points" else MODELS
+        with self.workers(count) as workers:
+            return workers.make(
+                [dg.AssetKey(asset)], order, list(keys) or order, lambda *r: self.reports.append(r)
+            )
+
+    def order(self, name: str) -> Path:
+        """A file that tells steps to misbehave."""
+        path = self.root / "orders" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        return path
+
+    def lines(self, asset: str, key: str) -> list[dict[str, Any]]:
+        """What steps wrote when they made a partition."""
+        path = self.root / asset / f"{key}.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def records(self, asset: str) -> list[str]:
+        """The partition of each materialization on record."""
+        found = self.instance.fetch_materializations(dg.AssetKey(asset), limit=1000).records
+        return sorted(record.partition_key or "" for record in found)
+
+    def runs(self) -> list[dg.DagsterRun]:
+        return list(self.instance.get_runs())
+
+
+def open_world(
+    root: Path, monkeypatch: pytest.MonkeyPatch, executor: str, **variables: str
+) -> World:
+    """A store whose runs are launched by `executor`."""
+    for name in [n for n in os.environ if n.startswith(("GEOFM_", "DAGSTER_HOME"))]:
+        monkeypatch.delenv(name)
+    store, home = root / "store", root / "dagster_home"
+    store.mkdir()
+    shown = {"GEOFM_STORE": str(store), "GEOFM_EXECUTOR": executor, "DAGSTER_HOME": str(home)}
+    for name, value in {**shown, "PYTHONPATH": PATHS, **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(LOCATION)  # servers of code look there first
+    settings = load_settings()
+    instance = open_instance(Store(settings.store), settings)
+    instance.add_dynamic_partitions("cells", CELLS)
+    instance.add_dynamic_partitions("models", MODELS)
+    return World(settings, instance, _job())
+
+
+def _job() -> dg.JobDefinition:
+    spec = importlib.util.spec_from_file_location("small_location", LOCATION / "definitions.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    job: dg.JobDefinition = module.defs.resolve_implicit_global_asset_job_def()
+    return job
