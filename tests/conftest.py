@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 LONG_FILES = (
     "test_e2e_run.py",
     "test_e2e_burned_area.py",
+    "test_e2e_bucket.py",
     "test_e2e_predict.py",
     "test_e2e_many_cells.py",
     "test_benchmarks_run.py",

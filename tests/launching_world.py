@@ -83,10 +83,16 @@ def open_world(
     for name, value in {**shown, "PYTHONPATH": PATHS, **variables}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(LOCATION)  # servers of code look there first
+    world = opened()
+    world.instance.add_dynamic_partitions("cells", CELLS)
+    world.instance.add_dynamic_partitions("models", MODELS)
+    return world
+
+
+def opened() -> World:
+    """The store and instance of the environment."""
     settings = load_settings()
     instance = open_instance(Store(settings.store), settings)
-    instance.add_dynamic_partitions("cells", CELLS)
-    instance.add_dynamic_partitions("models", MODELS)
     return World(settings, instance, _job())
 
 

@@ -113,6 +113,7 @@ def write_model(
         "classes": list(classes),
         "label_rule": rule,
         "band_contract": contract,
+        "training": {},
         "weights": {"start": "random initialisation, seed 0"},
         "simulated": True,
     }

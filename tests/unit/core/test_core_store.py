@@ -95,3 +95,14 @@ def test_listing_leaves_out_temporary_files(tmp_path):
     (tmp_path / "x" / ".ids.9.tmp").mkdir()
     (tmp_path / "x" / ".ids.9.tmp" / "0").write_bytes(b"half")
     assert store.list_keys("x") == ["x/a.json"]
+
+
+def test_a_part_of_a_key_is_read_as_in_a_folder(bucket_store, tmp_path):
+    for store in (bucket_store, Store(tmp_path / "folder")):
+        store.write_bytes("a", b"0123")
+        store.write_bytes("empty", b"")
+        assert store.read_part("a", 1, 3) == b"12"
+        assert store.read_part("a", 2, 9) == b"23"
+        assert store.read_part("a", 4, 9) == store.read_part("empty", 0, 8) == b""
+        with pytest.raises(FileNotFoundError):
+            store.read_part("b", 0, 1)

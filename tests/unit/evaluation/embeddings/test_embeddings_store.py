@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from geofm_assets.core.errors import DatasetError
+from geofm_assets.core.errors import DatasetError, StoreError
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.embeddings import int8
 from geofm_assets.evaluation.embeddings.store import (
@@ -124,10 +124,21 @@ def test_nothing_is_left_behind_if_writing_fails(tmp_path):
     assert not any(p.is_file() for p in tmp_path.rglob("*"))
 
 
-def test_a_bucket_holds_them_too(tmp_path):
-    store = Store(f"memory://{tmp_path.name}")
-    write(store)
-    assert np.array_equal(open_embeddings(store, KEY).read("mean"), vectors())
+def test_a_bucket_holds_the_same_bytes_and_lists_them_by_their_headers(bucket_store, s3, tmp_path):
+    write(bucket_store)
+    write(Store(tmp_path / "local"))
+    assert bucket_store.read_bytes(KEY) == Store(tmp_path / "local").read_bytes(KEY)
+    assert np.array_equal(open_embeddings(bucket_store, KEY).read("mean"), vectors())
+    bucket_store.write_bytes(KEY.replace("-ps4", "-ps8"), b"")  # nobody's
+    assert [key for key, _ in list_encodings(bucket_store)] == [ENCODING]
+
+
+def test_what_a_bucket_refuses_is_said_to_be_the_bucket(bucket_store, s3):
+    s3.fault = lambda method, path, _: 403 if method == "PUT" else None
+    with pytest.raises(StoreError, match=r"bucket refuses.*safetensors"):
+        write(bucket_store)
+    s3.fault = None
+    assert not bucket_store.exists(KEY)
 
 
 def test_int8_takes_a_quarter_and_says_what_it_costs(tmp_path):

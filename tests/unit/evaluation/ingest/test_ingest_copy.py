@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from geofm_assets.core.errors import DatasetError
+from geofm_assets.core.errors import DatasetError, StoreError
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.copy import copy_source, source_key, source_state
 from tests.eval_dataset import grid, write_dataset
+from tests.servers.s3 import S3Server
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 
@@ -164,3 +165,21 @@ def test_the_state_of_a_source_is_told_without_touching_the_copy(
 def test_a_store_inside_the_source_is_refused(source: Path) -> None:
     with pytest.raises(DatasetError, match=r"store lies inside the source.* at --source"):
         copy_source(source, Store(source / "store"), "d")
+
+
+def test_a_copy_in_a_bucket_is_whole_or_not_there_and_goes_on(
+    source: Path, bucket_store: Store, s3: S3Server
+) -> None:
+    (source / "windows/default/w001/notes on + 1.txt").write_text("a name that no key has")
+    s3.fault = lambda method, path, _: 403 if method == "PUT" and "w001" in path else None
+    with pytest.raises(StoreError, match=r"refuses.*w001"):
+        copy_source(source, bucket_store, "d")
+    s3.fault = None
+    before = bucket_store.list_keys(source_key("d"))
+    assert before
+    assert not any("w001" in key for key in before)
+    result = copy_source(source, bucket_store, "d")
+    assert result.copied == len(files(source)) - len(before)
+    assert files(bucket_store.fetch_folder(source_key("d"))) == files(source)
+    (source / "windows/default/w001/notes on + 1.txt").unlink()
+    assert copy_source(source, bucket_store, "d").removed == 1
