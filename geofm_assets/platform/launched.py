@@ -133,7 +133,10 @@ class LaunchedRun:
         most = instance.run_monitoring_max_resume_run_attempts if self.resumable else 0
         if not starting and attempts < most:
             self._missed = 0
-            instance.resume_run(self.run_id, workspace, attempts + 1)
+            try:
+                instance.resume_run(self.run_id, workspace, attempts + 1)
+            except Exception as error:  # noqa: BLE001 - the run is marked as failed, with the error
+                self.note = f"not resumed: {error}"
             return
         reasons = self._pod(instance, run)[1]
         self._end(instance, run, f"The process of the run was lost ({trouble})", reasons)
@@ -159,8 +162,12 @@ class LaunchedRun:
     def _end(
         self, instance: dg.DagsterInstance, run: dg.DagsterRun, what: str, reasons: str
     ) -> None:
-        if instance.run_launcher.supports_check_run_worker_health:
-            instance.run_launcher.terminate(run.run_id)  # else it might start, or go on, unseen
+        launcher = instance.run_launcher
+        if launcher.supports_check_run_worker_health:
+            from geofm_assets.platform.step_jobs import delete_step_jobs, require_kubernetes
+
+            launcher.terminate(run.run_id)  # else it might start, or go on, unseen
+            delete_step_jobs(require_kubernetes(launcher), run)
         instance.report_run_failed(run, f"{what}: {reasons}" if reasons else what)
 
 

@@ -5,13 +5,15 @@ Imports dagster_k8s, which costs seconds: import this module in a cluster only.
 
 import datetime as dt
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import kubernetes.client
 import urllib3.exceptions
-from dagster import DagsterEvent, DagsterRun
+from dagster import DagsterEvent, DagsterRun, DagsterRunStatus
 from dagster._core.events import EngineEventData
 from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.base import Executor
 from dagster._core.executor.step_delegating import (
@@ -49,7 +51,7 @@ def jobs_of_steps(
         ConfigError: the instance does not launch runs in Kubernetes.
     """
     launcher = require_kubernetes(plan_context.instance.run_launcher)
-    return StepDelegatingExecutor(
+    return JobsExecutor(
         StepJobs(launcher, settings),
         RetryMode.ENABLED,
         check_step_health_interval_seconds=max(1, round(settings.poll_seconds)),
@@ -72,6 +74,24 @@ def require_kubernetes(launcher: object) -> K8sRunLauncher:
             "(docs/execution.md)",
         )
     return launcher
+
+
+class JobsExecutor(StepDelegatingExecutor):
+    """Ends the Jobs of a run that is canceled.
+
+    Dagster leaves them alone where runs are resumed, as if a run that is canceled would be.
+    """
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[DagsterEvent]:
+        """Execute a plan."""
+        try:
+            yield from super().execute(plan_context, execution_plan)
+        finally:  # an interrupt ends it with an exception
+            run = plan_context.instance.get_run_by_id(plan_context.run_id)
+            if run is not None and run.status == DagsterRunStatus.CANCELING:
+                delete_step_jobs(require_kubernetes(plan_context.instance.run_launcher), run)
 
 
 class PatientJobs(kubernetes.client.BatchV1Api):  # type: ignore[misc]
@@ -200,6 +220,15 @@ def pod_of_run(launcher: K8sRunLauncher, run: DagsterRun, attempt: int) -> tuple
     if job is None:
         return False, "its Job is gone"
     return waiting_since(job, pods) is not None, reasons_of(job, pods)
+
+
+def delete_step_jobs(launcher: K8sRunLauncher, run: DagsterRun) -> None:
+    """Delete the Jobs of a run's steps, and their pods with them."""
+    client = DagsterKubernetesClient.production_client()
+    namespace = launcher.get_container_context_for_run(run).namespace or "default"
+    selector = f"dagster/run-id={run.run_id},app.kubernetes.io/component=step_worker"
+    for job in client.batch_api.list_namespaced_job(namespace, label_selector=selector).items:
+        client.delete_job(job.metadata.name, namespace)
 
 
 def reasons_of(job: Any, pods: list[Any]) -> str:

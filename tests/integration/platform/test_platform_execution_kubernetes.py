@@ -140,6 +140,20 @@ def test_a_lost_run_leaves_its_gpu_step_alone_and_takes_it_up_again(tmp_path, mo
         assert len(world.runs()) == 1
 
 
+def test_a_run_that_is_canceled_leaves_no_gpu_step_behind(tmp_path, monkeypatch):
+    with opened(tmp_path, monkeypatch) as (cluster, world):
+        world.order("hold")
+        with making(world, "checkpoint", ["m0"]) as failures:
+            cluster.wait(lambda: bool(running(cluster, STEPS)), 120)
+            (step,) = running(cluster, STEPS)
+            cluster.wait(lambda: "STEP_START" in cluster.log(step), 60)
+            (run,) = world.runs()
+            world.instance.run_launcher.terminate(run.run_id)
+        assert len(failures) == 1
+        cluster.wait(lambda: not cluster.pods() and not cluster.jobs(), 60)
+        assert [run.status.value for run in world.runs()] == ["CANCELED"]
+
+
 def test_cells_of_a_lost_run_are_made_by_another(tmp_path, monkeypatch):
     with opened(tmp_path, monkeypatch) as (cluster, world):
         world.order("die-c02")
