@@ -56,7 +56,9 @@ def demo(
     settings = demo_settings(settings, task, preset)
     _drive(settings, task, [])
     if task == BURNED_AREA:
-        map_a_fire(settings, console)
+        map_id = map_a_fire(settings, console)
+        mapped = cli_predict.map_summary(Store(settings.store), task, map_id, made=True)
+        cli_predict.print_map(mapped)
     geofm = "geofm" if shutil.which("geofm") else sys.argv[0]
     console.print("\nNext:", highlight=False)
     for arguments, meaning in (

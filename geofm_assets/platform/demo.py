@@ -95,7 +95,6 @@ def map_a_fire(settings: Settings, console: Console) -> str:
     console.print("Mapping the largest fire of the test split, which the model has not seen.")
     asked = Asked(read_request(request), driver.file.grid().default.name)
     map_id, _ = driver.make_map(asked)
-    console.print(f"Map: {store.url}/maps/{BURNED_AREA}/{map_id}", soft_wrap=True)
     return map_id
 
 

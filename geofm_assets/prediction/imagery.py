@@ -134,7 +134,8 @@ class SceneLayer:
             for row, leaf in zip(held, leaves, strict=True):
                 _paste(values, bounds, leaf, windows[row].bounds)
         simulated = any(item.simulated for item in items.values())
-        return LayerPixels(values, tuple(stamps), tuple(sorted(items)), simulated)
+        last = self._pieces.steps.latest
+        return LayerPixels(values, tuple(stamps), tuple(sorted(items)), simulated, last)
 
     def _fill(self, windows: Sequence[Window], groups: list[Groups], out: np.ndarray) -> None:
         read_mosaics(self._source, self._layer.spec, windows, groups, self._resampling, out)

@@ -34,7 +34,7 @@ class TileMap:
 
     Attributes:
         classes: (H, W) uint8, index of the most probable class; 255 where nothing is asked or no
-            pixel was ever seen.
+            pixel was ever seen, of frames not in the last one.
         confidence: (H, W) uint8, its probability times 255, at most 254; 255 as in `classes`.
         scenes: names of the scenes looked at.
         simulated: whether any of them was simulated.
@@ -68,7 +68,7 @@ class _Ready:
     Attributes:
         block: where it lies.
         layers: by name; none without any scene.
-        seen: (H, W) where any layer measured anything at any time.
+        seen: (H, W) where any layer measured anything at any time, of frames in the last one.
         scenes: names of the scenes drawn on.
         simulated: whether any of them was simulated.
     """
@@ -187,7 +187,10 @@ def _prepare(block: Block, read: Mapping[str, LayerPixels], device: torch.device
         image = np.empty(cthw.shape, np.float32)
         lost = normalize_into(image, cthw, name, band_axis=0)
         missing = None if lost is None else np.asarray(lost.all(axis=0))
-        seen |= True if missing is None else ~missing.all(axis=0)
+        if missing is None:
+            seen[:] = True
+        else:
+            seen |= ~(missing[-1] if pixels.last_needed else missing.all(axis=0))
         layers[name] = _Layer(torch.from_numpy(image).to(device), missing, pixels.stamps)
     scenes = frozenset(name for pixels in read.values() for name in pixels.scenes)
     return _Ready(block, layers, seen, scenes, any(p.simulated for p in read.values()))

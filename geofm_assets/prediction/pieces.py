@@ -60,12 +60,14 @@ class LayerPixels:
         stamps: parts that cover the piece.
         scenes: names of the scenes drawn on, sorted.
         simulated: whether any of them was simulated.
+        last_needed: whether a pixel that the last timestep does not show says nothing.
     """
 
     values: np.ndarray
     stamps: tuple[Stamps, ...]
     scenes: tuple[str, ...]
     simulated: bool
+    last_needed: bool = False
 
 
 class Imagery(Protocol):
@@ -95,7 +97,8 @@ class Steps:
 
     Attributes:
         count: how many.
-        latest: the latest ones, instead of those about the day.
+        latest: the latest ones, instead of those about the day. They are frames, such as before
+            and after a fire: without the last one there is nothing to tell.
     """
 
     count: int

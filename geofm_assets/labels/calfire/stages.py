@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.errors import LabelFileError
-from geofm_assets.core.hashing import sha256_file
+from geofm_assets.core.hashing import sha256_file, table_digest
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
@@ -26,6 +26,7 @@ from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_dig
 from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.calfire.clean import clean_year
 from geofm_assets.labels.calfire.fire_years import FireYearsStage, settings
+from geofm_assets.labels.calfire.fires import COLUMNS
 from geofm_assets.labels.calfire.sample_schema import Sample
 from geofm_assets.labels.calfire.samples import make_samples
 from geofm_assets.labels.calfire.schema import (
@@ -43,7 +44,7 @@ class PerimetersStage:
     """The cleaned perimeters of one fire year, prescribed burns among them."""
 
     source: LabelSource
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, year: str) -> str:
         """Store key of the perimeters."""
@@ -126,9 +127,12 @@ class FirePointsStage:
         return f"{self.source.root}/quarantine/{collection}.parquet"
 
     def inputs(self, store: Store, collection: str) -> str:
-        """Perimeters of every year, since any may lie beside a fire, and the settings."""
+        """Perimeters of every year, since any may lie beside a fire, and the settings.
+
+        What samples are not made of, such as the row a perimeter had in its file, has no say.
+        """
         stage = PerimetersStage(self.source)
-        contents = {year: content_of(store, stage.key(year)) for year in stage.wanted(store)}
+        contents = {year: _what_counts(store, stage.key(year)) for year in stage.wanted(store)}
         samples = settings(self.source).samples
         files = [_file_digest(path) for path in samples.files()]
         return inputs_digest(self, collection, contents, samples.model_dump(), files)
@@ -173,6 +177,24 @@ class FirePointsStage:
         )
         checks = [schema_check(ref.report), *_point_checks(ref.rows, refused, paired)]
         return Outcome(ref.provenance.content, inputs, metadata, checks)
+
+
+_counted: dict[tuple[str, str], tuple[str, str]] = {}
+
+
+def _what_counts(store: Store, key: str) -> str:
+    """Digest of the columns of perimeters that samples are made of; read again if they changed.
+
+    Raises:
+        MissingUpstreamError: the perimeters were never made.
+    """
+    content = content_of(store, key)
+    known = _counted.get((store.url, key))
+    if known is None or known[0] != content:
+        columns = [name for name in COLUMNS if name != "source_row"]
+        known = (content, table_digest(store.read_table(key, columns)))
+        _counted[store.url, key] = known
+    return known[1]
 
 
 def _usable(rows: int, refused: int, sampled: bool) -> CheckOutcome:
