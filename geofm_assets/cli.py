@@ -112,7 +112,7 @@ def run(
 
 def _drive(settings: Settings, task: str, experiments: list[str], *, force: bool = False) -> None:
     from geofm_assets.platform.driver import Driver
-    from geofm_assets.platform.report import Reporter, print_scores
+    from geofm_assets.platform.report import Reporter, print_parts, print_scores
 
     driver = Driver(settings, task, Reporter(console))
     settings.remember()
@@ -126,6 +126,10 @@ def _drive(settings: Settings, task: str, experiments: list[str], *, force: bool
     console.print()
     for split in ("val", "test"):
         print_scores(console, table, split)
+    for name in chosen:
+        key = f"tasks/{task}/experiments/{name}/metrics_by_part.parquet"
+        if driver.store.exists(key):
+            print_parts(console, driver.store.read_table(key))
     console.print(f"Store: {settings.store}")
 
 
@@ -149,8 +153,10 @@ def scores(
     if not as_json:
         print_scores(console, table, split)
         return
-    names = ["experiment", "split", "metric", "value", "low", "high", "n", "simulated"]
-    print(json.dumps(table.select(names).to_pylist(), indent=1))
+    names = ["experiment", "split", "metric", "value", "low", "high", "n", "groups", "simulated"]
+    # a table of an earlier version has no groups
+    shown = table.select([name for name in names if name in table.column_names])
+    print(json.dumps(shown.to_pylist(), indent=1))
 
 
 @app.command()

@@ -115,6 +115,7 @@ def map_summary(store: Store, task: str, map_id: str, *, made: bool) -> dict[str
         "seconds": round(seconds, 1),
         "pixels_per_second": round(pixels / max(seconds, 1e-3)),
         "simulated": record["simulated"],
+        "terms": record["terms"],
         "quality": {found["name"]: found for found in products["quality"]},
         "polygons": products["polygons"],
         "scores": _scores(store, folder),
@@ -155,6 +156,8 @@ def print_map(summary: dict[str, Any]) -> None:
             spread = f"{row['low']:.3f} to {row['high']:.3f}" if known else "no interval"
             of = f"fires: {row['fires']}, groups: {row['groups']}"
             console.print(f"  {metric} {row['value']:.3f} ({spread}; {of})", highlight=False)
+    for note in summary["terms"]["notes"]:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     if summary["simulated"]:
         console.print("This map is of SIMULATED data.", style="bold magenta")
     console.print(

@@ -9,14 +9,17 @@ partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 from dagster import AssetExecutionContext
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from geofm_assets.core.check_descriptions import CHECK_DESCRIPTIONS
 from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.held_open import held_open
+from geofm_assets.core.input_tags import input_tags
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Columns,
@@ -40,34 +43,6 @@ class PartitionConfig(dg.Config):
     """
 
     force: bool = False
-
-
-CHECK_DESCRIPTIONS = {
-    "schema": "Every row obeys the table's pandera schema; a table that does not is not written.",
-    "file_complete": "The label file was received whole.",
-    "unique_sample_id": "No two points share a sample_id.",
-    "some_rows_usable": "A file with rows gave at least one usable point.",
-    "one_sample_per_point": "Every point has its kind, fire and group in the table of samples.",
-    "split_distance": "Points of two splits lie at least the promised distance apart.",
-    "centres_agree": "At their middle masks say what the samples say: upright, and in place.",
-    "inside_cell": "The H3 cell of every point, computed anew, is the partition's.",
-    "at_most_per_cell": "No more points than sampling.per_cell.",
-    "band_contract": "Band order, dtype, scale, nodata and physical range are what models expect.",
-    "model_input": "Normalised pixels, as the encoder reads them, keep the band contract.",
-    "files_verified": "Every array matches the sha256 in its header.",
-    "leakage": "Windows of two splits neither overlap nor lie nearer than promised.",
-    "class_coverage": "Every split has every class.",
-    "weights": "The weights the encoder starts from were really loaded.",
-    "valid_source": "Structure, bands, labels, dates and splits of the source hold no error.",
-    "encodings_once": "Every sample was encoded once for each normalisation, and none twice.",
-    "every_tile": "Every tile of the area was mapped, or is recorded with why it was not.",
-    "seams": "A map changes class where tiles and crops meet no more often than elsewhere.",
-    "nodata_share": "At most half of what was asked for is without a class.",
-    "class_shares": "A map's shares of classes are not those of another world than training's.",
-    "polarity": "Classes are not swapped: neither training nor known fires fit better if they are.",
-    "seen_in_training": "No test sample lies in windows the checkpoint was trained on.",
-    "every_window": "There is one prediction for every window of the manifest.",
-}
 
 
 def check_specs(
@@ -165,6 +140,7 @@ def emit_partitions(
     failures: dict[str, str] = {}
     causes: list[Exception] = []
     done: list[Outcome] = []
+    read = input_tags(context) if len(keys) > 1 and alone else {}
     with held_open(_event_databases(context)):
         for number, key in enumerate(keys, start=1):
             try:
@@ -183,7 +159,8 @@ def emit_partitions(
                 continue
             done.append(outcome)
             if len(keys) > 1 and alone:
-                context.log_event(_materialization(context.asset_key, key, outcome, code_version))
+                event = _materialization(context.asset_key, key, outcome, code_version, read)
+                context.log_event(event)
             elif len(keys) > 1:
                 context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
             note = "unchanged" if outcome.skipped else "made"
@@ -207,12 +184,15 @@ def emit_partitions(
         return
     summaries = []
     for spec in context.assets_def.check_specs_by_output_name.values():
-        passed = sum(1 for o in done for c in o.checks if c.name == spec.name and c.passed)
+        results = [c for o in done for c in o.checks if c.name == spec.name]
+        passed = sum(c.passed for c in results)
+        failed = [c for c in results if not c.passed]
         summary = dg.AssetCheckResult(
             asset_key=context.asset_key,
             check_name=spec.name,
             passed=passed == len(keys),
             metadata={"partitions": len(keys), "passed": passed},
+            severity=_severity(failed[0]) if failed else dg.AssetCheckSeverity.ERROR,
             description="summary of the run's range; each partition has its own record",
         )
         summaries.append(summary)
@@ -246,13 +226,18 @@ def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:
 
 
 def _materialization(
-    key: dg.AssetKey, partition: str, outcome: Outcome, code_version: str
+    key: dg.AssetKey,
+    partition: str,
+    outcome: Outcome,
+    code_version: str,
+    read: Mapping[str, str] = MappingProxyType({}),
 ) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         asset_key=key,
         partition=partition,
         metadata=to_metadata(outcome.metadata),
         tags={
+            **read,
             "dagster/data_version": outcome.content,
             "dagster/code_version": code_version,
             INPUTS_TAG: outcome.inputs[:63],

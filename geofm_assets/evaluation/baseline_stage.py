@@ -35,7 +35,7 @@ class BaselinesStage:
     """What a majority vote and rules that look at one pixel reach on the same split."""
 
     task: TrainingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def folder(self, name: str) -> str:
         """Store prefix of a baseline."""

@@ -172,9 +172,16 @@ def _reader(
     if all(f.path.protocol in _LOCAL for f in files):
         listed = ", ".join(_text(f.path.path) for f in files)
         # folders are named h3_cell=..., and the column is in the files already
-        return f"read_parquet([{listed}], hive_partitioning = false)"
-    tables = [read_parquet(file.path, source.schema.names) for file in files]
-    con.register(alias, pa.concat_tables(tables))
+        if not source.grown:
+            return f"read_parquet([{listed}], hive_partitioning = false)"
+        con.register(f"{alias}__schema", source.schema.empty_table())
+        read = f"read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
+        return f'(SELECT * FROM "{alias}__schema" UNION ALL BY NAME SELECT * FROM {read})'
+    columns = None if source.grown else source.schema.names
+    tables = [read_parquet(file.path, columns) for file in files]
+    if source.grown:
+        tables.insert(0, source.schema.empty_table())
+    con.register(alias, pa.concat_tables(tables, promote_options="default"))
     return f'"{alias}"'
 
 

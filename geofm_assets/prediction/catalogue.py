@@ -88,5 +88,5 @@ class CatalogueLayer:
         taken = [acquired(group) for group in groups]
         times = [None if t is None else micros(t) for t in taken]
         names = sorted({str(item.name) for group in groups for item in group})
-        stamps, last = Stamps.of(bounds, laid[chosen], times), self._pieces.steps.latest
-        return LayerPixels(values, (stamps,), tuple(names), simulated=False, last_needed=last)
+        stamps, needed = Stamps.of(bounds, laid[chosen], times), self._pieces.steps.needed
+        return LayerPixels(values, (stamps,), tuple(names), simulated=False, needed=needed)

@@ -166,6 +166,7 @@ def fit(
     }
     if frames is not None:
         content["frames"] = list(frames)
+        content["frame_shares"] = dataset.shown(rows["train"]).mean(axis=0).tolist()
     write_checkpoint(out_dir / CHECKPOINT, content)
     shutil.rmtree(work)
     return FitResult(

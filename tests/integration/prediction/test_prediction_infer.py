@@ -125,20 +125,30 @@ def test_nothing_is_mapped_without_imagery(imagery):
     assert made.scenes == set()
 
 
-def test_a_place_the_last_frame_does_not_show_has_no_class(tmp_path):
-    """The month before a fire alone would call everything unburnt."""
-    bounds = (LEFT, TOP, LEFT + 64, TOP + 64)
-    for lacking, mapped in (("S2_2022-05", True), ("S2_2022-07", False)):
-        scenes = make_scenes(tmp_path / lacking, skip=(lacking,))
-        config = ImageryConfig(frames=(-1, 1))
-        ensure_dataset(tmp_path / f"d{lacking}", config, str(scenes.folder), None, layout="files")
-        two = Experiment.parse("olmoearth_v1_2_nano-s2-ps4-ws8-t2")
-        imagery = MapImagery(tmp_path / f"d{lacking}", two, WindowsConfig(size=8), (-1, 1))
-        model, grid = CASES["classification"]
-        made = run(model, imagery, grid, bounds)
-        assert (made.classes != NODATA).all() == mapped
-        assert (made.classes == NODATA).all() != mapped
-        assert made.scenes
+@pytest.mark.parametrize(
+    ("lacking", "needed", "mapped"),
+    [
+        ("S2_2022-05", None, False),
+        ("S2_2022-07", None, False),
+        ("S2_2022-05", (False, True), True),  # training had windows without it
+        ("S2_2022-07", (False, True), False),
+    ],
+)
+def test_a_place_without_a_frame_that_is_needed_has_no_class(tmp_path, lacking, needed, mapped):
+    """A month before a fire, or after it, without the other tells nothing of what has burnt."""
+    bounds, two = (LEFT, TOP, LEFT + 64, TOP + 64), EXPERIMENT.replace("-t1", "-t2")
+    scenes = make_scenes(tmp_path / "scenes", skip=(lacking,))
+    config = ImageryConfig(frames=(-1, 1))
+    ensure_dataset(tmp_path / "dataset", config, str(scenes.folder), None, layout="files")
+    windows = WindowsConfig(size=8)
+    imagery = MapImagery(
+        tmp_path / "dataset", Experiment.parse(two), windows, config.frames, needed
+    )
+    made = run(*CASES["classification"][:1], imagery, CropGrid(8), bounds)
+    assert (made.classes != NODATA).all() == mapped
+    assert (made.classes == NODATA).all() != mapped
+    assert made.missing_frame == (0 if mapped else 64 * 64)
+    assert made.scenes
 
 
 def test_a_segmentation_checkpoint_has_a_class_for_every_pixel(dataset, tmp_path):
