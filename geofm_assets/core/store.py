@@ -10,7 +10,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -163,6 +163,7 @@ class Store:
         simulated: bool,
         report: ValidationReport | None = None,
         file_metadata: Mapping[str, str] | None = None,
+        measured: Sequence[str] = (),
     ) -> TableRef:
         """Validate a table and write it as Parquet, its provenance in the file's metadata.
 
@@ -177,12 +178,16 @@ class Store:
             simulated: whether any input was simulated.
             report: what `model` said of the table, if it was validated already.
             file_metadata: what other readers look for in the file, such as GeoParquet's `geo`.
+            measured: columns of what the machine took, seconds for example: never twice the same,
+                so the content digest leaves them out.
 
         Raises:
             SchemaError: the table breaks its schema; nothing is written then.
         """
         report = require_passed(report or validate(table, model), where=key)
-        provenance = Provenance(inputs, table_digest(table), code_version, simulated)
+        provenance = Provenance(
+            inputs, table_digest(table.drop_columns(list(measured))), code_version, simulated
+        )
         metadata = {
             **(file_metadata or {}),
             "geofm.inputs": provenance.inputs,

@@ -141,7 +141,9 @@ class ComparisonStage:
         between = store.write_table(
             self.differences_key(), compared.differences, Difference, **made
         )
-        ref = store.write_table(self.key(), compared.rows, Comparison, **made)
+        ref = store.write_table(
+            self.key(), compared.rows, Comparison, measured=["training_seconds"], **made
+        )
         metadata = {
             "dagster/row_count": compared.rows.num_rows,
             "store_key": ref.key,

@@ -56,7 +56,7 @@ def materializations(geofm) -> dict[str, list[str]]:
 def test_a_run_ends_with_scores_beside_the_baselines_and_says_simulated(finished):
     stdout = (finished.store.parent / "stdout.txt").read_text()
     assert "SIMULATED" in stdout
-    assert "baseline_logistic" in stdout
+    assert "baseline logistic" in stdout
     assert "macro_f1" in stdout
 
 
