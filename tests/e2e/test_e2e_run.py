@@ -62,7 +62,7 @@ def test_a_run_ends_with_scores_beside_the_baselines_and_says_simulated(finished
 
 def test_scores_as_json_are_a_list_of_metrics_with_intervals(finished):
     rows = finished.json("scores", TASK)
-    names = {"experiment", "split", "metric", "value", "low", "high", "n", "simulated"}
+    names = {"experiment", "split", "metric", "value", "low", "high", "n", "groups", "simulated"}
     assert all(set(row) == names for row in rows)
     assert {r["split"] for r in rows} == {"train", "val", "test"}
     assert {r["experiment"] for r in rows} == {
