@@ -66,7 +66,9 @@ def demo(
     settings = demo_settings(settings, task, preset)
     _drive(settings, task, [])
     if task == BURNED_AREA:
-        map_a_fire(settings, console)
+        map_id = map_a_fire(settings, console)
+        mapped = cli_predict.map_summary(Store(settings.store), task, map_id, made=True)
+        cli_predict.print_map(mapped)
     geofm = "geofm" if shutil.which("geofm") else sys.argv[0]
     console.print("\nNext:", highlight=False)
     for arguments, meaning in (
@@ -138,7 +140,7 @@ def _drive(
     workers: int | None = None,
 ) -> None:
     from geofm_assets.platform.driver import Driver
-    from geofm_assets.platform.report import Reporter, print_scores
+    from geofm_assets.platform.report import Reporter, print_parts, print_scores
 
     driver = Driver(settings, task, Reporter(console))
     settings.remember()
@@ -152,6 +154,10 @@ def _drive(
     console.print()
     for split in ("val", "test"):
         print_scores(console, table, split)
+    for name in chosen:
+        key = f"tasks/{task}/experiments/{name}/metrics_by_part.parquet"
+        if driver.store.exists(key):
+            print_parts(console, driver.store.read_table(key))
     console.print(f"Store: {settings.store}")
 
 
@@ -175,8 +181,10 @@ def scores(
     if not as_json:
         print_scores(console, table, split)
         return
-    names = ["experiment", "split", "metric", "value", "low", "high", "n", "simulated"]
-    print(json.dumps(table.select(names).to_pylist(), indent=1))
+    names = ["experiment", "split", "metric", "value", "low", "high", "n", "groups", "simulated"]
+    # a table of an earlier version has no groups
+    shown = table.select([name for name in names if name in table.column_names])
+    print(json.dumps(shown.to_pylist(), indent=1))
 
 
 @app.command()

@@ -59,11 +59,11 @@ def predict(
         console.quiet = True
     driver = MapDriver(settings, task, reporter)
     map_id, result = driver.make_map(asked)
-    summary = _summary(driver.store, task, map_id, made=bool(result.made))
+    summary = map_summary(driver.store, task, map_id, made=bool(result.made))
     if as_json:
         print(json.dumps(summary, indent=1))
         return
-    _print(summary)
+    print_map(summary)
 
 
 def _mask(path: Path | None, values: str | None) -> "Mask | None":
@@ -88,7 +88,7 @@ def _mask(path: Path | None, values: str | None) -> "Mask | None":
     return open_mask(path, numbers)
 
 
-def _summary(store: Store, task: str, map_id: str, *, made: bool) -> dict[str, Any]:
+def map_summary(store: Store, task: str, map_id: str, *, made: bool) -> dict[str, Any]:
     """What a person or a program wants to know of a finished map."""
     from geofm_assets.prediction.stages import work_done
 
@@ -115,6 +115,7 @@ def _summary(store: Store, task: str, map_id: str, *, made: bool) -> dict[str, A
         "seconds": round(seconds, 1),
         "pixels_per_second": round(pixels / max(seconds, 1e-3)),
         "simulated": record["simulated"],
+        "terms": record["terms"],
         "quality": {found["name"]: found for found in products["quality"]},
         "polygons": products["polygons"],
         "scores": _scores(store, folder),
@@ -128,7 +129,8 @@ def _scores(store: Store, folder: str) -> dict[str, Any]:
     return {row.pop("metric"): row for row in rows if row["fires"]}
 
 
-def _print(summary: dict[str, Any]) -> None:
+def print_map(summary: dict[str, Any]) -> None:
+    """Print what `map_summary` says."""
     for day in summary["days"]:
         first, last = (text[:10] for text in day["time_range"])
         console.print(f"Mapped for {day['valid_time']} (a window of {first} to {last})")
@@ -150,11 +152,12 @@ def _print(summary: dict[str, Any]) -> None:
         console.print(f"  {mark:5}{found['name']}: {found['text']}", highlight=False)
     for metric, row in summary["scores"].items():
         if row["value"] is not None:
-            console.print(
-                f"  {metric} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}, "
-                f"{row['fires']} fires)",
-                highlight=False,
-            )
+            known = row["low"] is not None
+            spread = f"{row['low']:.3f} to {row['high']:.3f}" if known else "no interval"
+            of = f"fires: {row['fires']}, groups: {row['groups']}"
+            console.print(f"  {metric} {row['value']:.3f} ({spread}; {of})", highlight=False)
+    for note in summary["terms"]["notes"]:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     if summary["simulated"]:
         console.print("This map is of SIMULATED data.", style="bold magenta")
     console.print(

@@ -82,7 +82,7 @@ def record(areas: list[Area], simulated: bool = True) -> dict[str, Any]:
     return {
         "request_id": "fires-0123456789ab",
         "task": "burned_area",
-        "request": Request("fires", tuple(areas)).as_geojson(),
+        "request": Request(tuple(areas)).as_geojson(),
         "days": [{"valid_time": "2022-06-16"}],
         "experiment": "olmoearth_v1_2_nano-s2-ps4-ws32-t2-seg",
         "head": "segmentation",
@@ -91,7 +91,13 @@ def record(areas: list[Area], simulated: bool = True) -> dict[str, Any]:
         "classes": list(FIRE.classes),
         "positive": None,
         "label_rule": "identity@1",
-        "licences": {"frap2022": "unstated"},
-        "imagery": {"profile": "local_scenes", "modalities": ["sentinel2"]},
+        "terms": {
+            "labels": [{"collection": "frap2022", "licence": "ours", "attribution": "us"}],
+            "imagery": [{"modality": "sentinel2_l2a", "source": "local scenes"}],
+            "notes": [],
+        },
+        "modalities": ["sentinel2_l2a"],
+        "frames_needed": [-1, 1],
+        "imagery": {"profile": "local_scenes", "modalities": ["sentinel2_l2a", "sentinel1"]},
         "simulated": simulated,
     }

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -19,6 +20,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from geofm_assets.core.check_descriptions import CHECK_DESCRIPTIONS
 from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.held_open import held_open, keep_connected
+from geofm_assets.core.input_tags import input_tags
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Columns,
@@ -157,6 +159,7 @@ def emit_partitions(
     causes: list[BaseException] = []
     done: list[Outcome] = []
     keep_connected(context.instance.event_log_storage)
+    read = input_tags(context) if len(keys) > 1 and alone else {}
     with held_open(_event_databases(context)):
         for number, key in enumerate(keys, start=1):
             try:
@@ -175,7 +178,8 @@ def emit_partitions(
                 continue
             done.append(outcome)
             if len(keys) > 1 and alone:
-                context.log_event(_materialization(context.asset_key, key, outcome, code_version))
+                event = _materialization(context.asset_key, key, outcome, code_version, read)
+                context.log_event(event)
             elif len(keys) > 1:
                 context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
             note = "unchanged" if outcome.skipped else "made"
@@ -199,12 +203,15 @@ def emit_partitions(
         return
     summaries = []
     for spec in context.assets_def.check_specs_by_output_name.values():
-        passed = sum(1 for o in done for c in o.checks if c.name == spec.name and c.passed)
+        results = [c for o in done for c in o.checks if c.name == spec.name]
+        passed = sum(c.passed for c in results)
+        failed = [c for c in results if not c.passed]
         summary = dg.AssetCheckResult(
             asset_key=context.asset_key,
             check_name=spec.name,
             passed=passed == len(keys),
             metadata={"partitions": len(keys), "passed": passed},
+            severity=_severity(failed[0]) if failed else dg.AssetCheckSeverity.ERROR,
             description="summary of the run's range; each partition has its own record",
         )
         summaries.append(summary)
@@ -238,13 +245,18 @@ def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:
 
 
 def _materialization(
-    key: dg.AssetKey, partition: str, outcome: Outcome, code_version: str
+    key: dg.AssetKey,
+    partition: str,
+    outcome: Outcome,
+    code_version: str,
+    read: Mapping[str, str] = MappingProxyType({}),
 ) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         asset_key=key,
         partition=partition,
         metadata=to_metadata(outcome.metadata),
         tags={
+            **read,
             "dagster/data_version": outcome.content,
             "dagster/code_version": code_version,
             INPUTS_TAG: outcome.inputs[:63],

@@ -1,4 +1,4 @@
-"""What each check looks at, in words, by its name."""
+"""What the checks of the graph ask, as the UI shows it."""
 
 CHECK_DESCRIPTIONS = {
     "schema": "Every row obeys the table's pandera schema; a table that does not is not written.",
@@ -15,6 +15,7 @@ CHECK_DESCRIPTIONS = {
     "files_verified": "Every array matches the sha256 in its header.",
     "leakage": "Windows of two splits neither overlap nor lie nearer than promised.",
     "class_coverage": "Every split has every class.",
+    "imagery_coverage": "Few windows have no imagery at all.",
     "weights": "The weights the encoder starts from were really loaded.",
     "valid_source": "Structure, bands, labels, dates and splits of the source hold no error.",
     "encodings_once": "Every sample was encoded once for each normalisation, and none twice.",

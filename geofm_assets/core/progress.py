@@ -32,19 +32,34 @@ class Progress:
         self.report(self.done, self.total, note)
 
 
+Say = Callable[[str], None]
+"""Told what a person should know of a stage's result."""
+
+
+def unsaid(text: str) -> None:
+    """Drop the text; the default where nobody listens."""
+
+
 _listener: ContextVar[Report] = ContextVar("geofm_progress", default=silent)
+_speaker: ContextVar[Say] = ContextVar("geofm_said", default=unsaid)
 
 
 @contextmanager
-def listening(report: Report) -> Iterator[None]:
-    """Send what `notify` is told to a listener, within this context."""
-    token = _listener.set(report)
+def listening(report: Report, speak: Say = unsaid) -> Iterator[None]:
+    """Send what `notify` and `say` are told to listeners, within this context."""
+    token, spoken = _listener.set(report), _speaker.set(speak)
     try:
         yield
     finally:
         _listener.reset(token)
+        _speaker.reset(spoken)
 
 
 def notify(done: int, total: int, note: str) -> None:
     """Tell whoever listens in this context (the command line's progress bar)."""
     _listener.get()(done, total, note)
+
+
+def say(text: str) -> None:
+    """Tell whoever listens in this context what a person should know, such as data set aside."""
+    _speaker.get()(text)

@@ -7,7 +7,7 @@ in a bucket a single put is atomic by itself. Whatever needs files of this machi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -47,6 +47,7 @@ class Store(StoreFolders):
         simulated: bool,
         report: ValidationReport | None = None,
         file_metadata: Mapping[str, str] | None = None,
+        measured: Sequence[str] = (),
     ) -> TableRef:
         """Validate a table and write it as Parquet, its provenance in the file's metadata.
 
@@ -61,12 +62,15 @@ class Store(StoreFolders):
             simulated: whether any input was simulated.
             report: what `model` said of the table, if it was validated already.
             file_metadata: what other readers look for in the file, such as GeoParquet's `geo`.
+            measured: columns of what the machine took, seconds for example: never twice the same,
+                so the content digest leaves them out.
 
         Raises:
             SchemaError: the table breaks its schema; nothing is written then.
         """
         report = require_passed(report or validate(table, model), where=key)
-        provenance = Provenance(inputs, table_digest(table), code_version, simulated)
+        content = table_digest(table.drop_columns(list(measured)))
+        provenance = Provenance(inputs, content, code_version, simulated)
         data = table_bytes(table, provenance, model.__name__, file_metadata or {})
         self.write_bytes(key, data)
         return TableRef(key, table.num_rows, provenance, report)

@@ -35,7 +35,7 @@ class BaselinesStage:
     """What a majority vote and rules that look at one pixel reach on the same split."""
 
     task: TrainingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def folder(self, name: str) -> str:
         """Store prefix of a baseline."""
@@ -73,10 +73,19 @@ class BaselinesStage:
         last = gathered[-1]
         return Outcome(last.provenance.content, inputs, metadata, [schema_check(last.report)])
 
+    def _manifest(self, store: Store) -> pa.Table:
+        """The manifest, all of it simulated where labels or imagery are."""
+        key = ManifestStage(self.task).key()
+        table, made = store.read_table(key), store.provenance(key)
+        if made is None or not made.simulated:
+            return table
+        said = pa.repeat(pa.scalar(value=True), table.num_rows)
+        return table.set_column(table.column_names.index("simulated"), "simulated", said)
+
     def _of_windows(self, store: Store, inputs: str) -> list[TableRef]:
         rule = self.task.rule
         tables = baseline_predictions(
-            store.read_table(ManifestStage(self.task).key()),
+            self._manifest(store),
             store.path(f"tasks/{self.task.name}/chips"),
             rule.classes,
             label_rule=f"{rule.name}@{rule.version}",
@@ -98,7 +107,7 @@ class BaselinesStage:
         key = ManifestStage(task).key()
         frames = task.frames or ()
         tables = segmentation_baselines(
-            store.read_table(key),
+            self._manifest(store),
             store.path(f"tasks/{task.name}/chips"),
             store.path(task.masks_folder),
             rule.classes,

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from geofm_assets.core.errors import ExperimentError
-from geofm_assets.evaluation.bootstrap import interval
+from geofm_assets.evaluation.bootstrap import LEAST_BLOCKS, interval
 from geofm_assets.evaluation.comparison_counts import (
     Counts,
     Values,
     blocks_of,
+    fewest_blocks,
     metric_of,
     painted_counts,
     pixel_counts,
@@ -58,10 +59,17 @@ class Setup:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A metric of one experiment, and of the same experiment in every resample."""
+    """A metric of one experiment, and of the same experiment in every resample.
+
+    Attributes:
+        value: of all windows.
+        drawn: (resamples,).
+        fewest: blocks that hold the class which the fewest do.
+    """
 
     value: float
     drawn: Values
+    fewest: int
 
 
 def differences(
@@ -104,7 +112,7 @@ def differences(
     _require_same_windows(setups)
     blocks = blocks_of(setups[0].rows["sample_id"].to_pylist(), groups)
     number = int(blocks.max(initial=-1)) + 1
-    told["drawn"] = "window" if groups is None or number == len(blocks) else "group"
+    told["drawn"] = "window" if groups is None else "group"
     measured = _measure(setups, classes, metric, blocks, resamples, seed)
     rows: list[dict[str, Any]] = []
     for axis in AXES:
@@ -140,7 +148,8 @@ def _measure(
         total = part.sum(axis=0)
         averaged = total.sum(axis=0) > 0
         value = float(metric_of(total, metric, slugs, averaged))
-        found[key] = _Measured(value, metric_of(again, metric, slugs, averaged))
+        fewest = fewest_blocks(part, blocks)
+        found[key] = _Measured(value, metric_of(again, metric, slugs, averaged), fewest)
     return found
 
 
@@ -191,7 +200,11 @@ def _difference(
         means = [float(np.mean([m.value for m in side])) for side in sides]
         drawn = [np.mean([m.drawn for m in side], axis=0) for side in sides]
         row |= {"mean_a": means[0], "mean_b": means[1], "difference": means[1] - means[0]}
-        if place["blocks"] > 1:
+        # a class that windows share with their whole group says no more than its groups do
+        fewest = min(m.fewest for side in sides for m in side)
+        held = fewest if place["drawn"] == "group" else place["blocks"]
+        row["blocks_held"] = held
+        if held >= LEAST_BLOCKS:
             low, high = interval(drawn[1] - drawn[0])
             row |= {"low": float(low), "high": float(high)}
     else:
@@ -215,7 +228,10 @@ def _statement(row: Mapping[str, Any]) -> str:
     number = f"{row['metric']} of {over} {row['difference']:+.3f}"
     count = f"{_counted(row['pairs'], 'pair')}, {_counted(row['blocks'], row['drawn'])} drawn"
     if row["low"] is None:
-        return f"{what}: {number}, {count}: too few for an interval{left_out}"
+        if row["blocks_held"] < row["blocks"]:
+            count += f", {row['blocks_held']} of them with each class"
+        few = f"too few {row['drawn']}s for an interval, which takes {LEAST_BLOCKS}"
+        return f"{what}: {number}, {count}: {few}{left_out}"
     excludes = row["low"] > 0 or row["high"] < 0
     verdict = "the interval excludes 0" if excludes else "the interval includes 0"
     spread = f"({row['low']:+.3f} to {row['high']:+.3f})"

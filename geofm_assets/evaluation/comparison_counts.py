@@ -115,7 +115,7 @@ def blocks_of(samples: Sequence[str], groups: Mapping[str, str] | None) -> NDArr
 
     Args:
         samples: sample_id of each window.
-        groups: group of each sample; None, or one group in all, lets windows be drawn.
+        groups: group of each sample; None lets windows be drawn.
 
     Raises:
         ExperimentError: a sample has no group.
@@ -130,8 +130,19 @@ def blocks_of(samples: Sequence[str], groups: Mapping[str, str] | None) -> NDArr
             fix="Make the samples, the sampling plan and the split manifest again",
         )
     names = np.array([groups[name] for name in samples], dtype=str)
-    numbers = np.unique(names, return_inverse=True)[1]
-    return numbers if numbers.max(initial=0) > 0 else np.arange(len(samples))
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def fewest_blocks(counts: Counts, blocks: NDArray[np.int64]) -> int:
+    """How many blocks hold the class that the fewest hold, of the classes that occur.
+
+    Args:
+        counts: (windows, 3, K).
+        blocks: (windows,) block of each window.
+    """
+    truth = (counts[:, 0] + counts[:, 2]) > 0
+    held = [len(np.unique(blocks[truth[:, k]])) for k in range(truth.shape[1])]
+    return min((n for n in held if n), default=0)
 
 
 def resampled(

@@ -73,7 +73,7 @@ def _forest(axes: Axes, rows: Sequence[Row]) -> None:
     names = [r["experiment"] + (" SIMULATED" if r["simulated"] and some else "") for r in ordered]
     axes.set_yticks(range(len(ordered)), names, fontsize=8)
     axes.set(ylim=(-0.7, len(ordered) - 0.3), xlim=(0, 1))
-    axes.set_xlabel(f"{_what(rows[0])} (95 % bootstrap interval)", fontsize=9)
+    axes.set_xlabel(f"{_what(rows[0])} (95 % bootstrap interval{_over(rows)})", fontsize=9)
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
 
@@ -146,6 +146,12 @@ def _lines(axes: Sequence[str]) -> list[Sequence[str]]:
 
 def _experiments(rows: Sequence[Row], level: str) -> list[Row]:
     return [r for r in rows if r["state"] == "compared" and r["level"] == level]
+
+
+def _over(rows: Sequence[Row]) -> str:
+    """How many groups the intervals are over."""
+    groups = max((r["groups"] for r in rows if r["groups"] is not None), default=None)
+    return "" if groups is None else f" over {groups} group{'' if groups == 1 else 's'}"
 
 
 def _what(row: Row) -> str:

@@ -7,6 +7,7 @@ import pandera.pandas as pp
 import pyarrow as pa
 
 from geofm_assets.core.schema import TableModel
+from geofm_assets.evaluation.bootstrap import LEAST_BLOCKS
 from geofm_assets.training.experiments import AXES
 
 STATES = ("compared", "baseline", "stale", "lacks_metric")
@@ -30,6 +31,7 @@ COMPARISON = pa.schema(
         ("low", pa.float64()),
         ("high", pa.float64()),
         ("n", pa.int64()),
+        ("groups", pa.int64()),
         ("encoder_start", pa.string()),
         ("parameters_loaded", pa.int64()),
         ("parameters_total", pa.int64()),
@@ -58,6 +60,7 @@ DIFFERENCE = pa.schema(
         ("high", pa.float64()),
         ("drawn", pa.string()),
         ("blocks", pa.int64()),
+        ("blocks_held", pa.int64()),
         ("experiments_a", pa.list_(pa.string())),
         ("experiments_b", pa.list_(pa.string())),
         ("statement", pa.string()),
@@ -75,7 +78,8 @@ class Comparison(TableModel):
 
     `state` is `compared`; `stale` (trained on other data than today's) and `lacks_metric` have
     their `reason`; a `baseline` has no axes but its head. `level` is what the metric counts:
-    windows of a classification head, labelled pixels of a segmentation head. `n` is as of SCORE.
+    windows of a classification head, labelled pixels of a segmentation head. `n` and `groups` are
+    as of SCORE.
     `training_seconds` is null where the checkpoint was written before it was noted.
     """
 
@@ -95,6 +99,7 @@ class Comparison(TableModel):
     low: Number = pp.Field(ge=0, le=1, nullable=True)
     high: Number = pp.Field(ge=0, le=1, nullable=True)
     n: Whole = pp.Field(ge=0, nullable=True)
+    groups: Whole = pp.Field(ge=0, nullable=True)
     encoder_start: Text = pp.Field(nullable=True)
     parameters_loaded: Whole = pp.Field(ge=0, nullable=True)
     parameters_total: Whole = pp.Field(ge=0, nullable=True)
@@ -122,7 +127,9 @@ class Difference(TableModel):
     `pairs` experiments are equal in every other axis and trained alike; `unlike` more are equal in
     the axes but not in how they were trained, and left out. `difference` is the mean over pairs,
     with a 95 % bootstrap interval: `blocks` windows, or groups of them (`drawn`), are drawn, the
-    same for both. An axis of which nothing can be compared has one row, whose statement says why.
+    same for both. `blocks_held` of the groups hold the class that the fewest hold; if fewer than 5
+    do there is no interval (see `bootstrap.LEAST_BLOCKS`), and no word on which value is better.
+    An axis of which nothing can be compared has one row, whose statement says why.
     """
 
     axis: Text = pp.Field(isin=AXES)
@@ -140,6 +147,7 @@ class Difference(TableModel):
     high: Number = pp.Field(ge=-1, le=1, nullable=True)
     drawn: Text = pp.Field(isin=("window", "group"), nullable=True)
     blocks: Whole = pp.Field(ge=1, nullable=True)
+    blocks_held: Whole = pp.Field(ge=0, nullable=True)
     experiments_a: Annotated[pd.ArrowDtype, pa.list_(pa.string())]
     experiments_b: Annotated[pd.ArrowDtype, pa.list_(pa.string())]
     statement: Text = pp.Field(str_length={"min_value": 1})
@@ -149,6 +157,12 @@ class Difference(TableModel):
     @classmethod
     def _has_difference(cls, frame: pd.DataFrame) -> pd.Series:
         return frame["difference"].notna() == (frame["pairs"] > 0)
+
+    @pp.dataframe_check(name="an interval where enough was drawn")
+    @classmethod
+    def _has_interval(cls, frame: pd.DataFrame) -> pd.Series:
+        enough = (frame["blocks_held"].fillna(0) >= LEAST_BLOCKS) & (frame["pairs"] > 0)
+        return (frame["low"].notna() == enough) & (frame["high"].notna() == enough)
 
     @pp.dataframe_check(name="one row two values of an axis and level")
     @classmethod

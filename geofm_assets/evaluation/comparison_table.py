@@ -34,13 +34,20 @@ def _line(row: ROW) -> ROW:
         "experiment": row["experiment"],
         "score": number,
         "95 % interval": spread,
-        "windows": "" if row["n"] is None else str(row["n"]),
+        "windows": _windows(row),
         "start of weights": _start(row),
         "epochs": "" if row["epochs"] is None else str(row["epochs"]),
         "training": _seconds(row["training_seconds"]),
         "state": f"{row['state']}: {row['reason']}" if row["reason"] else row["state"],
         "data": _data(row),
     }
+
+
+def _windows(row: ROW) -> str:
+    """How many windows a score rests on, and of how many groups they are if groups are drawn."""
+    if row["n"] is None:
+        return ""
+    return str(row["n"]) if row["groups"] is None else f"{row['n']} of {row['groups']} groups"
 
 
 def _start(row: ROW) -> str:

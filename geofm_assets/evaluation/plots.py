@@ -18,7 +18,9 @@ def score_plot(scores: pa.Table, metric: str = "macro_f1", split: str = "test") 
         axes.barh(position, row["value"], color="#bbbbbb" if baseline else "#4477aa")
         axes.plot([row["low"], row["high"]], [position, position], color="black", linewidth=1)
     axes.set_yticks(range(len(rows)), [r["experiment"] for r in rows], fontsize=8)
-    axes.set(xlim=(0, 1), xlabel=f"{metric} on {split} (95 % bootstrap interval)")
+    groups = max((r["groups"] for r in rows if r["groups"] is not None), default=None)
+    over = "" if groups is None else f"; of pixels over {groups} group{'' if groups == 1 else 's'}"
+    axes.set(xlim=(0, 1), xlabel=f"{metric} on {split} (95 % bootstrap interval{over})")
     if any(r["simulated"] for r in rows):
         axes.set_title("SIMULATED DATA", color="#aa3377", fontsize=10)
     return figure_markdown(figure, f"{metric} on {split}")

@@ -1,5 +1,7 @@
 """Scores as people read them."""
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +17,7 @@ def readable(scores: pa.Table, split: str = "test") -> pa.Table:
                 "value": f"{r['value']:.3f}",
                 "95 % interval": f"{r['low']:.3f} to {r['high']:.3f}",
                 "windows": r["n"],
+                "groups": "" if r["groups"] is None else str(r["groups"]),
                 "data": "SIMULATED" if r["simulated"] else "real",
             }
             for r in rows
@@ -24,7 +27,7 @@ def readable(scores: pa.Table, split: str = "test") -> pa.Table:
 
 
 def readable_parts(parts: pa.Table, metrics: tuple[str, ...], split: str = "test") -> pa.Table:
-    """Some metrics of the parts of one split; a part with one fire has no interval."""
+    """Some metrics of the parts of one split, or why a part has none."""
     chosen = parts.filter(pc.equal(parts["split"], split)).to_pylist()
     return pa.Table.from_pylist(
         [
@@ -32,10 +35,8 @@ def readable_parts(parts: pa.Table, metrics: tuple[str, ...], split: str = "test
                 "by": r["dimension"],
                 "part": r["part"],
                 "metric": r["metric"],
-                "value": f"{r['value']:.3f}",
-                "95 % interval": "one group"
-                if r["low"] is None
-                else f"{r['low']:.3f} to {r['high']:.3f}",
+                "value": f"none: {r['reason']}" if r["value"] is None else f"{r['value']:.3f}",
+                "95 % interval": _spread(r),
                 "windows": r["windows"],
                 "groups": r["groups"],
                 "data": "SIMULATED" if r["simulated"] else "real",
@@ -45,3 +46,10 @@ def readable_parts(parts: pa.Table, metrics: tuple[str, ...], split: str = "test
         ]
         or [{"by": "none yet", "part": "", "metric": "", "value": ""}]
     )
+
+
+def _spread(row: dict[str, Any]) -> str:
+    """The interval of a part's metric."""
+    if row["low"] is not None:
+        return f"{row['low']:.3f} to {row['high']:.3f}"
+    return "" if row["value"] is None else "one group"

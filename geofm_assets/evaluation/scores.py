@@ -101,6 +101,7 @@ def scores(
                     "low": low,
                     "high": high,
                     "n": count,
+                    "groups": None,
                     "simulated": simulated,
                 }
             )

@@ -27,10 +27,11 @@ from geofm_assets.evaluation.fire_samples import (
 )
 from geofm_assets.evaluation.plots import confusion_plot, score_plot
 from geofm_assets.evaluation.readable import readable, readable_parts
-from geofm_assets.evaluation.schema import Score, SegmentationPart
+from geofm_assets.evaluation.schema import SCORE, Score, SegmentationPart
 from geofm_assets.evaluation.scores import class_slugs
 from geofm_assets.evaluation.scores import scores as make_scores
-from geofm_assets.evaluation.segmentation_scores import scores_by_part, segmentation_scores
+from geofm_assets.evaluation.segmentation_parts import scores_by_part
+from geofm_assets.evaluation.segmentation_scores import segmentation_scores
 from geofm_assets.training.experiment import Experiment
 from geofm_assets.training.stages import PredictionsStage, TrainingTask
 
@@ -42,7 +43,7 @@ class ScoresStage:
     """Metrics of one experiment, from its predictions alone."""
 
     task: TrainingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, experiment: str) -> str:
         """Store key of the metrics."""
@@ -130,7 +131,7 @@ class ScoresStage:
         }
         if samples is not None:
             slug = class_slugs(rule.classes)[positive_id(rule)]
-            shown = ("accuracy", f"iou_{slug}", f"f1_{slug}")
+            shown = ("accuracy", f"iou_{slug}", f"f1_{slug}", f"false_alarm_rate_{slug}")
             parts = store.read_table(self.parts_key(experiment))
             metadata["by_part"] = Markdown(markdown_table(readable_parts(parts, shown)))
         return Outcome(content, inputs, metadata, [schema], skipped)
@@ -146,7 +147,7 @@ class ScoreTableStage:
     """All experiments of a task and its baselines, in one table."""
 
     task: TrainingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, partition: str = "") -> str:
         """Store key of the table."""
@@ -164,7 +165,9 @@ class ScoreTableStage:
         """Gather what has been scored so far."""
         inputs = self.inputs(store)
         parts = [store.read_table(key) for key in self._parts(store)]
-        table = pa.concat_tables(parts).sort_by(
+        # an experiment scored by an earlier version lacks a column
+        both = pa.concat_tables([SCORE.empty_table(), *parts], promote_options="default")
+        table = both.sort_by(
             [("experiment", "ascending"), ("split", "ascending"), ("metric", "ascending")]
         )
         simulated = bool(pc.any(table["simulated"]).as_py())

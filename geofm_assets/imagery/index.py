@@ -2,8 +2,8 @@
 
 items.json is a list; each entry has `file` (path inside the folder), `collection`
 ("sentinel-2-l2a" or "sentinel-1-rtc"), `bands` (in file order), `start` and `end` (ISO times with
-zone), and may have `cloud_cover` (per cent), `simulated` (true or false) and `sha256`. Other keys
-are ignored.
+zone), and may have `cloud_cover` (per cent), `simulated` (true or false), `sha256`, `licence` and
+`attribution` (texts). Other keys are ignored.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.hashing import json_digest, sha256_file
 from geofm_assets.imagery.bands import COLLECTIONS
 from geofm_assets.imagery.periods import Period
-from geofm_assets.imagery.scene_entry import band_names, cloud_cover, flag, moment
+from geofm_assets.imagery.scene_entry import Terms, band_names, cloud_cover, flag, moment, terms
 
 INDEX_FILE = "items.json"
 WHOLE_FILE_LIMIT = 64 << 20
@@ -46,6 +46,7 @@ class Scene:
         time: start and end of what it shows, UTC.
         cloud_cover: per cent, None if not stated.
         simulated: whether it was simulated.
+        terms: its licence and attribution; no part of the digest.
         content: digest of the file, see `file_content`.
         crs: of the raster.
         transform: x resolution, left, y resolution (negative), top; in CRS units.
@@ -62,6 +63,7 @@ class Scene:
     time: Period
     cloud_cover: float | None
     simulated: bool
+    terms: Terms
     content: str
     crs: CRS
     transform: tuple[float, float, float, float]
@@ -258,6 +260,7 @@ def _scene(root: Path, entry: Mapping[str, Any], path: Path, name: str, number: 
         time=time,
         cloud_cover=cloud_cover(entry, where),
         simulated=flag(entry, "simulated", where),
+        terms=terms(entry, where),
         content=_content(entry, path, where),
         crs=crs,
         transform=(affine.a, affine.c, affine.e, affine.f),

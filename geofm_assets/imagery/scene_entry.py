@@ -2,12 +2,32 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from geofm_assets.core.errors import ImageryError
 from geofm_assets.imagery.bands import COLLECTIONS
 
 _FIX = "Correct items.json, or take the entry out of it"
+
+
+class Terms(NamedTuple):
+    """Under which terms a scene may be used, as its owner words it; None where that is unsaid."""
+
+    licence: str | None
+    attribution: str | None
+
+
+def terms(entry: Mapping[str, Any], where: str) -> Terms:
+    """`licence` and `attribution` of an entry.
+
+    Raises:
+        ImageryError: one of them is not text; says where.
+    """
+    for field in Terms._fields:
+        value = entry.get(field)
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            raise ImageryError(f"{field} is not text: {value!r}", where=where, fix=_FIX)
+    return Terms(entry.get("licence"), entry.get("attribution"))
 
 
 def band_names(entry: Mapping[str, Any], collection: str, where: str) -> tuple[str, ...]:

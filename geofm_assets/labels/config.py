@@ -63,6 +63,9 @@ class LabelsConfig(_Section):
         classes: class names of rule `identity`, in the order of their ids.
         ignore: labels that rule `identity` leaves out on purpose.
         calfire: where the perimeters of source `calfire` are, and how they are sampled.
+        licence: of the labels of source `csv` or `calfire`, as their owner words it; maps carry it.
+            Null if it is not known: maps then say that it is not stated.
+        attribution: whom to name with it, likewise.
     """
 
     source: Literal["worldcereal", "csv", "calfire"]
@@ -73,6 +76,8 @@ class LabelsConfig(_Section):
     classes: list[str] | None = None
     ignore: list[str] = []
     calfire: CalfireConfig | None = None
+    licence: str | None = Field(default=None, min_length=1)
+    attribution: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -89,6 +94,8 @@ class LabelsConfig(_Section):
             raise ValueError("source calfire and the section calfire go together")
         if self.source == "calfire" and (self.rule, self.classes) != (IDENTITY_RULE, CLASSES):
             raise ValueError(f"source calfire needs rule identity and classes {CLASSES}")
+        if self.source == "worldcereal" and (self.licence or self.attribution):
+            raise ValueError("licence and attribution of worldcereal are those of its listing")
         if self.rule != IDENTITY_RULE and (self.classes or self.ignore):
             raise ValueError(f"classes and ignore belong to rule identity, not to {self.rule}")
         return self

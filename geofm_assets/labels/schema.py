@@ -21,8 +21,9 @@ from geofm_assets.labels.worldcereal.legend import known_codes
 _TIMES = (pd.Timestamp("1900-01-01").date(), pd.Timestamp("2100-12-31").date())
 LOCATED_RULES = ("point", "centroid", "representative_point")
 """How the point that stands for a geometry is found."""
-POINT_RULES = (*LOCATED_RULES, "grid")
-"""`grid`: no geometry of the source, but a node of a grid laid over its polygons."""
+POINT_RULES = (*LOCATED_RULES, "grid", "polygon")
+"""`grid`: no geometry of the source, but a node of a grid laid over its polygons. `polygon`: the
+middle of a window around a polygon, or around a part of it."""
 
 COLLECTION = pa.schema(
     [

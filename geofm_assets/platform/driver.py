@@ -205,7 +205,7 @@ class Driver:
         elif first is not None and last is not None:
             tags[ASSET_PARTITION_RANGE_START_TAG] = first
             tags[ASSET_PARTITION_RANGE_END_TAG] = last
-        with listening(self.reporter.progress):
+        with listening(self.reporter.progress, self.reporter.say):
             result = self._job.execute_in_process(
                 instance=self.instance,
                 asset_selection=keys,

@@ -7,7 +7,7 @@ from geofm_assets.core.stage import is_current
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.platform.driver import Driver, StageResult
 from geofm_assets.platform.report import Reporter
-from geofm_assets.prediction.asked import Asked, write_asked
+from geofm_assets.prediction.asked import Asked
 from geofm_assets.prediction.assets import map_key, scores_key
 from geofm_assets.prediction.stages import MapStage, requests_partitions
 from geofm_assets.prediction.truth_stage import MapScoresStage
@@ -40,11 +40,12 @@ class MapDriver(Driver):
         Raises:
             ExperimentError: the experiment cannot be.
             MissingUpstreamError: it has no checkpoint.
+            ImageryError: the scenes cannot be used.
             StageFailedError: the map could not be made; tiles made so far are kept.
         """
         self.task.feasible(asked.experiment)
         checkpoint_note(self.store, self.task, asked.experiment)
-        map_id = write_asked(self.store, self.task.name, asked)
+        map_id = self.stage.ask(self.store, self._source, asked)
         partitions, key = requests_partitions(self.task.name), map_key(self.task.name)
         if map_id not in self.instance.get_dynamic_partitions(partitions):
             self.instance.add_dynamic_partitions(partitions, [map_id])

@@ -1,10 +1,16 @@
 """What a person sees in the terminal while a task runs, and the score table at the end."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
+
+from geofm_assets.evaluation.bootstrap import LEAST_BLOCKS
+
+Row = Mapping[str, Any]
+_OF_PARTS = ("f1_", "iou_", "false_alarm_rate_")
 
 
 class Reporter:
@@ -33,10 +39,6 @@ class Reporter:
             self._status = self.console.status(f"{name} ...")
             self._status.start()
 
-    def say(self, text: str) -> None:
-        """Print a line about the stage that is about to start."""
-        self.console.print(f"        {text}", highlight=False)
-
     def progress(self, done: int, total: int, note: str) -> None:
         """Show how far the stage has come."""
         if self._status is not None:
@@ -46,6 +48,10 @@ class Reporter:
         if done == total or share - self._printed >= 0.2:
             self._printed = share
             self.console.print(f"        {done}/{total} {note}", highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print what a person should know of the stage that starts, or of its result."""
+        self.console.print(f"        {text}", highlight=False, markup=False)
 
     def stage_ended(self, place: tuple[int, int], name: str, seconds: float) -> None:
         """Say how long it took."""
@@ -66,13 +72,14 @@ def print_scores(console: Console, scores: pa.Table, split: str = "test") -> Non
     metrics = list(dict.fromkeys(r["metric"] for r in rows))
     metrics.sort(key=lambda m: (m not in ("accuracy", "macro_f1"), m.split("_", 1)[-1], m))
     simulated = any(r["simulated"] for r in rows)
-    n = max(r["n"] for r in rows)
-    title = f"{split}: {n} windows, 95 % bootstrap intervals"
+    title = f"{split}: {_counted(rows)}, 95 % bootstrap intervals"
     title += "   SIMULATED DATA" if simulated else ""
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("metric", no_wrap=True)
     for name in experiments:
-        table.add_column(name.replace("-", " "))
+        # on a narrow terminal names break between words, or anywhere: cut short they are alike
+        words = name.replace("_" if name.startswith("baseline_") else "-", " ")
+        table.add_column(words, overflow="fold")
     by_key = {(r["experiment"], r["metric"]): r for r in rows}
     for metric in metrics:
         cells = []
@@ -81,9 +88,84 @@ def print_scores(console: Console, scores: pa.Table, split: str = "test") -> Non
             cells.append(f"{row['value']:.3f} ({row['low']:.3f}-{row['high']:.3f})" if row else "-")
         table.add_row(metric, *cells)
     console.print(table)
+    _say_what_is_drawn(console, rows)
     if simulated:
         console.print(
             "These scores are of SIMULATED data (a sample world made by this package). "
             "They say that the platform works, not how good the model is.",
             style="bold magenta",
+        )
+
+
+def print_parts(console: Console, parts: pa.Table, split: str = "test") -> None:
+    """One class by fire size, fire year and kind of sample, or why it has no score there.
+
+    Args:
+        console: where to print.
+        parts: SEGMENTATION_PART table of one experiment.
+        split: of the rows printed.
+    """
+    rows = [r for r in parts.to_pylist() if r["split"] == split]
+    if not rows:
+        return
+    title = f"{split} by part: {rows[0]['experiment']}"
+    title += "   SIMULATED DATA" if any(r["simulated"] for r in rows) else ""
+    table = Table(title=title, title_justify="left")
+    for name in ("by", "part", "groups"):
+        table.add_column(name, overflow="fold")
+    metrics = sorted(m for m in {r["metric"] for r in rows} if m.startswith(_OF_PARTS))
+    for metric in metrics:
+        table.add_column(metric.replace("_", " "), overflow="fold")
+    by_key = {(r["dimension"], r["part"], r["metric"]): r for r in rows}
+    for dimension, part in sorted({key[:2] for key in by_key}):
+        found = [by_key[dimension, part, metric] for metric in metrics]
+        groups = str(found[0]["groups"]) if found else ""
+        table.add_row(dimension, part, groups, *(_number(row) for row in found))
+    console.print(table)
+
+
+def _number(row: Row) -> str:
+    """A metric of a part with its interval, or why there is none."""
+    if row["value"] is None:
+        return f"none: {row['reason']}"
+    if row["low"] is None:
+        return f"{row['value']:.3f} (one group)"
+    return f"{row['value']:.3f} ({row['low']:.3f}-{row['high']:.3f})"
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    """How many windows a split's scores rest on, and of how many groups they are."""
+    windows = f"{max(r['n'] for r in rows)} windows"
+    groups = max((r["groups"] for r in rows if r.get("groups") is not None), default=None)
+    if groups is None:
+        return windows
+    fewest, name = _fewest(rows)
+    return f"{windows} of {groups} groups ({fewest} with {name})"
+
+
+def _fewest(rows: Sequence[Row]) -> tuple[int, str]:
+    """How many groups hold the class that the fewest do, and its name."""
+    held = [
+        (r["groups"], r["metric"].removeprefix("recall_"))
+        for r in rows
+        if r.get("groups") is not None and r["metric"].startswith("recall_")
+    ]
+    return min(held)
+
+
+def _say_what_is_drawn(console: Console, rows: Sequence[Row]) -> None:
+    """What the intervals of pixels are over, and that few groups say little."""
+    if all(r.get("groups") is None for r in rows):
+        return
+    console.print(
+        "A group is a fire with its ring and complex, or a far sample. Intervals of pixels (names "
+        "that end in seg) are over groups, those of windows over windows.",
+        style="dim",
+    )
+    fewest, name = _fewest(rows)
+    if fewest < LEAST_BLOCKS:
+        console.print(
+            f"Only {fewest} group{'' if fewest == 1 else 's'} with {name}: too few to say which "
+            "score is better.",
+            style="bold",
         )

@@ -175,15 +175,22 @@ def _reader(
     if all(f.path.protocol in _LOCAL for f in files):
         listed = ", ".join(_text(f.path.path) for f in files)
         # folders are named h3_cell=..., and the column is in the files already
-        return f"read_parquet([{listed}], hive_partitioning = false)"
+        if not source.grown:
+            return f"read_parquet([{listed}], hive_partitioning = false)"
+        con.register(f"{alias}__schema", source.schema.empty_table())
+        parts = f"read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
+        return f'(SELECT * FROM "{alias}__schema" UNION ALL BY NAME SELECT * FROM {parts})'
+    columns = None if source.grown else source.schema.names
 
     def read(file: SourceFile) -> pa.Table:
         with talking(str(file.path)):
-            return read_parquet(file.path, source.schema.names)
+            return read_parquet(file.path, columns)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # a bucket answers slowly, and many at once
         tables = list(pool.map(read, files))
-    con.register(alias, pa.concat_tables(tables))
+    if source.grown:
+        tables.insert(0, source.schema.empty_table())
+    con.register(alias, pa.concat_tables(tables, promote_options="default"))
     return f'"{alias}"'
 
 

@@ -52,11 +52,13 @@ class Source:
         schema: columns of the files.
         places: where they lie.
         staged: whether the table has a column `stage`.
+        grown: whether files of earlier versions lack columns, which are then null.
     """
 
     schema: pa.Schema
     places: tuple[_Place, ...]
     staged: bool = False
+    grown: bool = False
 
     @property
     def columns(self) -> pa.Schema:
@@ -98,9 +100,9 @@ SOURCES: dict[str, Source] = {
     "predictions": Source(PREDICTION, (_Place("experiments", "/predictions.parquet"),)),
     "segmentation": Source(SEGMENTATION, (_Place("experiments", "/segmentation.parquet"),)),
     "scores_by_part": Source(
-        SEGMENTATION_PART, (_Place("experiments", "/metrics_by_part.parquet"),)
+        SEGMENTATION_PART, (_Place("experiments", "/metrics_by_part.parquet"),), grown=True
     ),
-    "scores": Source(SCORE, (_Place("experiments", "/metrics.parquet"),)),
+    "scores": Source(SCORE, (_Place("experiments", "/metrics.parquet"),), grown=True),
 }
 
 

@@ -1,7 +1,6 @@
 """What was asked for, kept before anything is made, so that any process can make it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from geofm_assets.core.errors import RequestError
@@ -21,6 +20,8 @@ class Asked:
         overlap: pixels neighbouring crops share; None for the head's usual.
         mask: where to map; None for everywhere.
         scenes: folder of scenes to use instead of the deployment's; empty for none.
+        imagery: what the imagery is, wherever it lies: digest of the scenes, or the catalogue's
+            address. `MapStage.ask` fills it in.
     """
 
     request: Request
@@ -28,23 +29,24 @@ class Asked:
     overlap: int | None = None
     mask: Mask | None = None
     scenes: str = ""
+    imagery: str = ""
 
     @property
     def id(self) -> str:
         """The map's name: its partition and its folder."""
         mask = None if self.mask is None else [self.mask.values, self.mask.content]
         name = Experiment.parse(self.experiment).name
-        return request_id(self.request, name, self.overlap, mask)
+        return request_id(self.request, name, self.overlap, mask, self.imagery)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-encodable."""
         return {
-            "name": self.request.slug,
             "request": self.request.as_geojson(),
             "experiment": self.experiment,
             "overlap": self.overlap,
             "mask": None if self.mask is None else self.mask.as_dict(),
             "scenes": self.scenes,
+            "imagery": self.imagery,
         }
 
 
@@ -76,9 +78,10 @@ def read_asked(store: Store, task: str, map_id: str) -> Asked:
         )
     said = store.read_json(key)
     return Asked(
-        parse_request(said["request"], str(Path(key)), said["name"]),
+        parse_request(said["request"], f"{store.url}/{key}"),
         said["experiment"],
         said["overlap"],
         None if said["mask"] is None else Mask.from_dict(said["mask"]),
         said["scenes"],
+        said.get("imagery", ""),  # older ones do not say, and are asked for again
     )

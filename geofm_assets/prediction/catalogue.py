@@ -88,6 +88,5 @@ class CatalogueLayer:
         taken = [acquired(group) for group in groups]
         times = [None if t is None else micros(t) for t in taken]
         names = sorted({str(item.name) for group in groups for item in group})
-        return LayerPixels(
-            values, (Stamps.of(bounds, laid[chosen], times),), tuple(names), simulated=False
-        )
+        stamps, needed = Stamps.of(bounds, laid[chosen], times), self._pieces.steps.needed
+        return LayerPixels(values, (stamps,), tuple(names), simulated=False, needed=needed)

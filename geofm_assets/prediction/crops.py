@@ -54,21 +54,26 @@ class CropGrid:
 
     Attributes:
         size: side of a crop in pixels.
-        overlap: pixels two neighbours share; at most half of `size`.
+        overlap: pixels two neighbours share; more than half of `size` only if the step from a
+            crop to the next divides `size`.
 
     Raises:
-        ConfigError: more than half a crop overlaps.
+        ConfigError: crops cannot overlap by that.
     """
 
     size: int
     overlap: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap <= self.size // 2:
+        if 0 <= self.overlap <= self.size // 2:
+            return
+        steps = [s for s in range(1, self.size // 2) if self.size % s == 0]
+        if self.size - self.overlap not in steps:
+            more = ", ".join(str(self.size - s) for s in reversed(steps))
             raise ConfigError(
                 f"Crops of {self.size} pixels cannot overlap by {self.overlap}",
                 where="--overlap",
-                fix=f"Choose 0 to {self.size // 2}",
+                fix=f"Choose 0 to {self.size // 2}" + (f", or one of {more}" if more else ""),
             )
 
     @property
@@ -85,11 +90,14 @@ class CropGrid:
     def weights(self) -> NDArray[np.float32]:
         """How much each pixel of a crop counts, (size, size), positive.
 
-        One in the middle, falling as a raised cosine over the overlap at each side, so that the
+        Falling as a raised cosine to each side, over the overlap or from the middle, so that the
         weights of all crops on a pixel add up to one.
         """
         side = np.ones(self.size)
-        if self.overlap:
+        if self.overlap > self.size // 2:
+            place = (np.arange(self.size) + 0.5) / self.size
+            side = (1 - np.cos(2 * np.pi * place)) * self.step / self.size
+        elif self.overlap:
             ramp = (1 - np.cos(np.pi * (np.arange(self.overlap) + 0.5) / self.overlap)) / 2
             side[: self.overlap] = ramp
             side[-self.overlap :] = np.minimum(side[-self.overlap :], ramp[::-1])

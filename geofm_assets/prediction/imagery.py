@@ -39,6 +39,7 @@ class MapImagery:
         windows: the task's windows, for their size and time range.
         frames: the model's frames, of which the latest are read; None for consecutive months,
             of which those about the day are.
+        needed: which of the frames read a pixel must be seen in to be mapped; None for all.
 
     Raises:
         ConfigError: a layer's scenes cannot be read where they lie.
@@ -50,10 +51,15 @@ class MapImagery:
         experiment: Experiment,
         windows: WindowsConfig,
         frames: Sequence[int] | None = None,
+        needed: Sequence[bool] | None = None,
     ) -> None:
         dataset, layers = open_dataset(dataset_dir)
         by_name = {layer.name: layer for layer in layers}
-        pieces = Pieces(dataset, windows, Steps(experiment.timesteps, frames is not None))
+        steps = Steps(experiment.timesteps, latest=False)
+        if frames is not None:
+            required = (True,) * steps.count if needed is None else tuple(needed)
+            steps = Steps(steps.count, True, required)
+        pieces = Pieces(dataset, windows, steps)
         self._layers = {name: _open_layer(by_name[name], pieces) for name in experiment.layers}
 
     def read(
@@ -134,7 +140,8 @@ class SceneLayer:
             for row, leaf in zip(held, leaves, strict=True):
                 _paste(values, bounds, leaf, windows[row].bounds)
         simulated = any(item.simulated for item in items.values())
-        return LayerPixels(values, tuple(stamps), tuple(sorted(items)), simulated)
+        needed = self._pieces.steps.needed
+        return LayerPixels(values, tuple(stamps), tuple(sorted(items)), simulated, needed)
 
     def _fill(self, windows: Sequence[Window], groups: list[Groups], out: np.ndarray) -> None:
         read_mosaics(self._source, self._layer.spec, windows, groups, self._resampling, out)

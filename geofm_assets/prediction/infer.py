@@ -33,17 +33,19 @@ class TileMap:
     """What a model says of a tile.
 
     Attributes:
-        classes: (H, W) uint8, index of the most probable class; 255 where nothing is asked or no
-            pixel was ever seen.
+        classes: (H, W) uint8, index of the most probable class; 255 where nothing is asked, no
+            pixel was ever seen, or not in a frame that is needed.
         confidence: (H, W) uint8, its probability times 255, at most 254; 255 as in `classes`.
         scenes: names of the scenes looked at.
         simulated: whether any of them was simulated.
+        missing_frame: pixels asked for that were seen, but not in every frame that is needed.
     """
 
     classes: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
     scenes: set[str] = field(default_factory=set)
     simulated: bool = False
+    missing_frame: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class _Ready:
     Attributes:
         block: where it lies.
         layers: by name; none without any scene.
-        seen: (H, W) where any layer measured anything at any time.
+        seen: (H, W) where any layer measured anything, in every frame that is needed.
+        partly: (H, W) where one did, but not in every frame that is needed.
         scenes: names of the scenes drawn on.
         simulated: whether any of them was simulated.
     """
@@ -76,6 +79,7 @@ class _Ready:
     block: Block
     layers: Mapping[str, _Layer]
     seen: NDArray[np.bool_]
+    partly: NDArray[np.bool_]
     scenes: frozenset[str]
     simulated: bool
 
@@ -124,7 +128,7 @@ def _map_day(
     """Write one day's pixels into a tile's map."""
     sums = np.zeros((len(model.classes), *wanted.shape), dtype=np.float32)
     total = np.zeros(wanted.shape, dtype=np.float32)
-    seen = np.zeros(wanted.shape, dtype=bool)
+    seen, partly = np.zeros(wanted.shape, dtype=bool), np.zeros(wanted.shape, dtype=bool)
     weights = grid.weights
     blocks = grid.blocks(wanted, bounds[:2])
 
@@ -136,6 +140,7 @@ def _map_day(
             made.scenes |= found.scenes
             made.simulated |= found.simulated
             _set(seen, bounds, found.block.bounds, found.seen)
+            _set(partly, bounds, found.block.bounds, found.partly)
             if found.layers:
                 yield from ((found, unit) for unit in found.block.units)
 
@@ -155,6 +160,7 @@ def _map_day(
                 finish()
         while waiting:
             finish()
+    made.missing_frame += int((wanted & partly & ~seen).sum())
     answered = wanted & seen & (total > 0)
     best = sums.argmax(axis=0)
     top = np.take_along_axis(sums, best[None], axis=0)[0]
@@ -180,17 +186,25 @@ def _ahead(blocks: Iterator[Block], ready: Callable[[Block], _Ready]) -> Iterato
 def _prepare(block: Block, read: Mapping[str, LayerPixels], device: torch.device) -> _Ready:
     """Normalise a block's imagery."""
     left, top, right, bottom = block.bounds
-    seen = np.zeros((bottom - top, right - left), dtype=bool)
+    nothing = np.zeros((bottom - top, right - left), dtype=bool)
+    shown: list[NDArray[np.bool_]] = []  # by timestep, where any layer measured anything
+    needed: tuple[bool, ...] = ()
     layers = {}
     for name, pixels in read.items():
         cthw = pixels.values.transpose(1, 0, 2, 3)
         image = np.empty(cthw.shape, np.float32)
         lost = normalize_into(image, cthw, name, band_axis=0)
         missing = None if lost is None else np.asarray(lost.all(axis=0))
-        seen |= True if missing is None else ~missing.all(axis=0)
+        here = [~nothing] * cthw.shape[1] if missing is None else list(~missing)
+        shown = [a | b for a, b in zip(shown, here, strict=True)] if shown else here
+        needed = pixels.needed
         layers[name] = _Layer(torch.from_numpy(image).to(device), missing, pixels.stamps)
     scenes = frozenset(name for pixels in read.values() for name in pixels.scenes)
-    return _Ready(block, layers, seen, scenes, any(p.simulated for p in read.values()))
+    simulated = any(pixels.simulated for pixels in read.values())
+    ever = np.logical_or.reduce([nothing, *shown])
+    required = [step for step, need in zip(shown, needed, strict=True) if need] if needed else []
+    seen = np.logical_and.reduce([ever, *required])
+    return _Ready(block, layers, seen, ever & ~seen, scenes, simulated)
 
 
 def _batch(found: _Ready, unit: Unit, size: int) -> tuple[list[int], Batch]:

@@ -17,6 +17,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.windows import Window
+from rslearn.utils.geometry import PixelBounds
 
 from geofm_assets.core.errors import MapError
 from geofm_assets.prediction.cog import without_alpha
@@ -68,7 +69,12 @@ class Mosaic:
 
 
 def build_mosaic(
-    tiles: Sequence[Path], out: Path, epsg: int, legend: Legend, tags: Mapping[str, Any]
+    tiles: Sequence[Path],
+    out: Path,
+    epsg: int,
+    legend: Legend,
+    tags: Mapping[str, Any],
+    within: PixelBounds | None = None,
 ) -> Mosaic:
     """Write the mosaic of a zone's tiles; the same tiles in any order give the same bytes.
 
@@ -82,10 +88,12 @@ def build_mosaic(
         epsg: the zone.
         legend: of the classes.
         tags: what the map is; texts are written as they are, everything else as JSON.
+        within: box of the zone's grid, in pixels, that holds every class; tiles reach beyond it.
+            None for all of the tiles.
 
     Raises:
-        MapError: a tile is not of this zone, grid or form, holds a value that is no class, or
-            differs from another one where they overlap.
+        MapError: a tile is not of this zone, grid or form, holds a value that is no class or one
+            beyond `within`, or differs from another one where they overlap.
     """
     if not tiles:
         raise MapError("There are no tiles to put together", where=str(out))
@@ -94,7 +102,7 @@ def build_mosaic(
     out.parent.mkdir(parents=True, exist_ok=True)
     plain, part = (out.with_name(f".{out.stem}.{kind}.tmp") for kind in ("plain", "cog"))
     try:
-        counts = _write_plain(plain, placed, epsg, legend, tags)
+        counts = _write_plain(plain, placed, _extent(placed, within), epsg, legend, tags)
         rasterio.shutil.copy(
             plain,
             part,
@@ -159,13 +167,30 @@ def _read(tile: _Placed, box: _Box) -> NDArray[np.uint8]:
     return pixels
 
 
+def _extent(placed: Sequence[_Placed], within: PixelBounds | None) -> _Box:
+    """The box all tiles cover, and no more than is asked for."""
+    boxes = np.array([tile.box for tile in placed])
+    left, top = boxes[:, :2].min(axis=0).tolist()
+    right, bottom = boxes[:, 2:].max(axis=0).tolist()
+    if within is None:
+        return (left, top, right, bottom)
+    return (
+        *(max(left, within[0]), max(top, within[1])),
+        *(min(right, within[2]), min(bottom, within[3])),
+    )
+
+
 def _write_plain(
-    path: Path, placed: Sequence[_Placed], epsg: int, legend: Legend, tags: Mapping[str, Any]
+    path: Path,
+    placed: Sequence[_Placed],
+    extent: _Box,
+    epsg: int,
+    legend: Legend,
+    tags: Mapping[str, Any],
 ) -> NDArray[np.int64]:
-    """Write all tiles into one tiled file; gives pixels by class."""
-    left, top = min(t.left for t in placed), min(t.top for t in placed)
-    right = max(t.left + t.width for t in placed)
-    bottom = max(t.top + t.height for t in placed)
+    """Write what of all tiles lies in a box into one tiled file; gives pixels by class."""
+    left, top, right, bottom = extent
+    whole = _Placed(path, left, top, right - left, bottom - top, placed[0].resolution)
     side = placed[0].resolution
     counts = np.zeros(NODATA + 1, dtype=np.int64)
     with rasterio.open(
@@ -196,7 +221,6 @@ def _write_plain(
         done: list[_Placed] = []
         for tile in placed:
             pixels = _read(tile, tile.box)
-            window = Window(tile.left - left, tile.top - top, tile.width, tile.height)
             fresh = np.ones(pixels.shape[1:], dtype=bool)
             done = [other for other in done if other.box[3] > tile.top]
             for box in filter(None, map(tile.shared, done)):
@@ -210,8 +234,18 @@ def _write_plain(
                     where=str(tile.path),
                 )
             counts += found
-            target.write(pixels, window=window)
             done.append(tile)
+            shown = tile.shared(whole) or (tile.left, tile.top, tile.left, tile.top)
+            inner = pixels[
+                :, shown[1] - tile.top : shown[3] - tile.top,
+                shown[0] - tile.left : shown[2] - tile.left,
+            ]  # fmt: skip
+            if (inner[0] != NODATA).sum() < (pixels[0] != NODATA).sum():
+                raise MapError("A tile has classes beyond the area", where=str(tile.path))
+            if inner.size:
+                width, height = shown[2] - shown[0], shown[3] - shown[1]
+                window = Window(shown[0] - left, shown[1] - top, width, height)
+                target.write(inner, window=window)
     return counts[: len(legend.classes)]
 
 

@@ -70,6 +70,14 @@ class Zone:
         """The zone's grid."""
         return projection(f"EPSG:{self.epsg}", self.resolution)
 
+    @property
+    def bounds(self) -> PixelBounds:
+        """Box that holds every pixel to be mapped, and at most a pixel more on each side."""
+        boxes = np.array([area.bounds for area in self.parts.values()])
+        left, top = (np.floor(boxes[:, :2].min(axis=0)) - 1).astype(int).tolist()
+        right, bottom = (np.ceil(boxes[:, 2:].max(axis=0)) + 1).astype(int).tolist()
+        return (left, top, right, bottom)
+
     def inside(self, tile: Tile) -> dict[dt.date, np.ndarray]:
         """Which pixels of a tile are to be mapped: bool (rows, columns) by day.
 
@@ -118,6 +126,7 @@ def partition(
     """
     sides: dict[int, dict[dt.date, BaseGeometry]] = {}
     for day, area in areas.items():
+        require_divisible(area, f"the request's areas of {day}")
         for epsg, side in _sides(area).items():
             sides.setdefault(epsg, {})[day] = side
     zones = []
@@ -127,18 +136,38 @@ def partition(
     return tuple(zone for zone in zones if zone.tiles)
 
 
-def _sides(area: BaseGeometry) -> dict[int, BaseGeometry]:
-    """The part of an area in each zone's grid cells, degrees."""
-    shapely.prepare(area)
+def require_divisible(area: BaseGeometry, where: str) -> None:
+    """Refuse an area whose box has too many grid cells.
+
+    Args:
+        area: polygons in degrees of one day.
+        where: what it was read from.
+
+    Raises:
+        RequestError: it has.
+    """
+    columns, rows = _cells(area)
+    if len(columns) * len(rows) > _MAX_CELLS:
+        west, south, east, north = area.bounds
+        raise RequestError(
+            f"The area spans {east - west:.0f} by {north - south:.0f} degrees",
+            where=where,
+            fix="Divide it into several requests",
+        )
+
+
+def _cells(area: BaseGeometry) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the grid of degrees under an area's box."""
     west, south, east, north = area.bounds
     columns = np.arange(np.floor(west / GRID_DEGREES), np.ceil(east / GRID_DEGREES))
     rows = np.arange(np.floor(south / GRID_DEGREES), np.ceil(north / GRID_DEGREES))
-    if len(columns) * len(rows) > _MAX_CELLS:
-        raise RequestError(
-            f"The area spans {east - west:.0f} by {north - south:.0f} degrees",
-            where="the request",
-            fix="Divide it into several requests",
-        )
+    return columns, rows
+
+
+def _sides(area: BaseGeometry) -> dict[int, BaseGeometry]:
+    """The part of an area in each zone's grid cells, degrees."""
+    shapely.prepare(area)
+    columns, rows = _cells(area)
     x, y = (axis.ravel() * GRID_DEGREES for axis in np.meshgrid(columns, rows))
     boxes = shapely.box(x, y, x + GRID_DEGREES, y + GRID_DEGREES)
     held: dict[int, list[BaseGeometry]] = {}

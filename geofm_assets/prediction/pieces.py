@@ -60,12 +60,15 @@ class LayerPixels:
         stamps: parts that cover the piece.
         scenes: names of the scenes drawn on, sorted.
         simulated: whether any of them was simulated.
+        needed: (T,) whether a pixel that no layer shows at the timestep says nothing; empty where
+            one timestep, whichever it is, is enough.
     """
 
     values: np.ndarray
     stamps: tuple[Stamps, ...]
     scenes: tuple[str, ...]
     simulated: bool
+    needed: tuple[bool, ...] = ()
 
 
 class Imagery(Protocol):
@@ -95,11 +98,14 @@ class Steps:
 
     Attributes:
         count: how many.
-        latest: the latest ones, instead of those about the day.
+        latest: the latest ones, instead of those about the day: they are frames, such as before
+            and after a fire.
+        needed: see `LayerPixels`.
     """
 
     count: int
     latest: bool
+    needed: tuple[bool, ...] = ()
 
     def of(self, laid: NDArray[np.int64], day: dt.date) -> list[int]:
         """Indices into periods (T, 2)."""

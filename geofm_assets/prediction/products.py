@@ -28,7 +28,7 @@ from geofm_assets.training.stages import ManifestStage, TrainingTask
 _SAID = "products.json"
 _POLYGONS, _PREVIEW, _ITEM = _ALWAYS = ("polygons.gpkg", "preview.png", "item.json")
 _TAGS = ("task", "request_id", "experiment", "model_id", "encoder_start", "label_rule", "classes",
-         "positive", "days", "simulated")  # fmt: skip
+         "days", "simulated")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,13 @@ def _mosaics(
     for row in tiles.filter(pc.equal(tiles["status"], DONE)).to_pylist():
         zones.setdefault(row["epsg"], []).append(tile_files / f"{row['tile_id']}.tif")
     tags = {key: record[key] for key in _TAGS}
+    if legend.positive is not None:
+        tags["positive"] = legend.classes[legend.positive]
+    within = {zone["epsg"]: tuple(zone["bounds"]) for zone in record["zones"]}
     mark = "SIMULATED DATA: " if record["simulated"] else ""
     tags["TIFFTAG_IMAGEDESCRIPTION"] = f"{mark}{record['task']}, {record['request_id']}"
     made = [
-        build_mosaic(zones[epsg], root / mosaic_name(epsg), epsg, legend, tags)
+        build_mosaic(zones[epsg], root / mosaic_name(epsg), epsg, legend, tags, within[epsg])
         for epsg in sorted(zones)
     ]
     for path in (root / "mosaic").iterdir():  # of an earlier run with other imagery

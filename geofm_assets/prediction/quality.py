@@ -98,15 +98,15 @@ def quality_report(
     asked = sum(row["area_pixels"] for row in rows)
     return QualityReport(
         (
-            _seams(seams),
-            _nodata(asked, mapped),
+            _seams(seams, window_size, overlap),
+            _nodata(asked, mapped, sum(row["missing_frame_pixels"] for row in rows)),
             _shares(shares, training),
             _polarity(shares, training, legend),
         )
     )
 
 
-def _seams(found: Sequence[Seams]) -> Finding:
+def _seams(found: Sequence[Seams], size: int, overlap: int) -> Finding:
     texts = []
     for seams in found:
         if not seams.enough:
@@ -117,14 +117,19 @@ def _seams(found: Sequence[Seams]) -> Finding:
             f"{seams.kind} borders change class at {seams.border_rate:.2%}, inside "
             f"{seams.inside_rate:.2%} (ratio {ratio})"
         )
+        if seams.kind == "crop" and not seams.passed and overlap < size * 3 // 4 and size % 4 == 0:
+            texts.append(f"smoother, at four times the work or more: --overlap {size * 3 // 4}")
     numbers = {seams.kind: seams.as_dict() for seams in found}
     return Finding("seams", all(s.passed for s in found), "; ".join(texts), numbers)
 
 
-def _nodata(asked: int, mapped: int) -> Finding:
+def _nodata(asked: int, mapped: int, missing_frame: int) -> Finding:
     share = 1 - mapped / asked if asked else 0.0
     text = f"{share:.1%} of {asked:,} pixels have no class"
+    if missing_frame:
+        text += f" ({missing_frame:,} miss a frame the model needs)"
     numbers = {"share": round(share, 6), "asked": asked, "mapped": mapped, "at_most": MAX_NODATA}
+    numbers["missing_frame"] = missing_frame
     return Finding("nodata_share", share <= MAX_NODATA, text, numbers)
 
 

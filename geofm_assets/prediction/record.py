@@ -1,41 +1,41 @@
 """request.json: what a map is, for people, products and catalogues."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from geofm_assets.core.store import Store
 from geofm_assets.prediction.asked import Asked
 from geofm_assets.prediction.crops import CropGrid
+from geofm_assets.prediction.partition import Zone
 from geofm_assets.prediction.schema import DONE
 from geofm_assets.training.checkpoint import Checkpoint
-from geofm_assets.training.stages import ManifestStage, TrainingTask
+from geofm_assets.training.stages import TrainingTask
 from geofm_assets.windows.geometry import time_range
 
 
 def map_record(
-    store: Store,
     task: TrainingTask,
     map_id: str,
     asked: Asked,
     checkpoint: Checkpoint,
     grid: CropGrid,
+    zones: Sequence[Zone],
     tiles: pa.Table,
     made: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What will be request.json.
 
     Args:
-        store: where the task lies.
         task: whose model it is.
         map_id: the map.
         asked: areas, times, mask.
         checkpoint: the model.
         grid: size and overlap of its crops.
+        zones: the area, divided.
         tiles: TILE table.
-        made: `inputs`, `content`, `simulated`, `imagery_source`.
+        made: `inputs`, `content`, `simulated`, `imagery_source`, `terms`.
     """
     windows = task.imagery.windows
     days = asked.request.groups(windows.days_before)
@@ -58,35 +58,33 @@ def map_record(
         "window_size": grid.size,
         "overlap": grid.overlap,
         "resolution": windows.resolution,
+        "modalities": [str(layer) for layer in checkpoint.experiment.layers],
+        "frames_needed": _frames_needed(checkpoint),
         "imagery": json.loads(task.imagery.imagery.model_dump_json()),
-        "licences": licences(store, task),
-        "zones": _zones(tiles),
+        "zones": _zones(zones, tiles),
     }
-
-
-def licences(store: Store, task: TrainingTask) -> dict[str, str]:
-    """How the label collections the model learned from may be used, by collection, as listed."""
-    manifest = store.read_table(ManifestStage(task).key(), ["collection_id"])
-    used = sorted(set(manifest["collection_id"].to_pylist()))
-    key = task.imagery.sampling.source.collections_key
-    stated: dict[str, str] = {}
-    if store.exists(key):
-        listing = store.read_table(key)
-        if {"collection_id", "access_type"} <= set(listing.column_names):
-            rows = listing.select(["collection_id", "access_type"]).to_pylist()
-            stated = {row["collection_id"]: str(row["access_type"]) for row in rows}
-    return {name: stated.get(name, "unstated") for name in used}
 
 
 def _times(day: Any, windows: Any) -> list[str]:
     return [moment.isoformat() for moment in time_range(day, windows)]
 
 
-def _zones(tiles: pa.Table) -> list[dict[str, Any]]:
-    """Tiles of each zone."""
+def _frames_needed(checkpoint: Checkpoint) -> list[int] | None:
+    """Months from that of the valid time without which a pixel has no class; None for none."""
+    if checkpoint.frames is None:
+        return None
+    read = checkpoint.frames[-checkpoint.experiment.timesteps :]
+    needed = checkpoint.frames_needed or (True,) * len(read)
+    return [frame for frame, need in zip(read, needed, strict=True) if need]
+
+
+def _zones(zones: Sequence[Zone], tiles: pa.Table) -> list[dict[str, Any]]:
+    """Tiles of each zone, and the box of what is to be mapped in pixels of its grid."""
+    bounds = {zone.epsg: list(zone.bounds) for zone in zones}
     found: dict[int, dict[str, Any]] = {}
     for row in tiles.select(["epsg", "status"]).to_pylist():
         zone = found.setdefault(row["epsg"], {"epsg": row["epsg"], "tiles": 0, "done": 0})
+        zone["bounds"] = bounds[row["epsg"]]
         zone["tiles"] += 1
         zone["done"] += row["status"] == DONE
     return [found[epsg] for epsg in sorted(found)]

@@ -6,7 +6,6 @@ its window has in training: the map is for the day `windows.days_before` after t
 
 import datetime as dt
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from shapely.geometry.base import BaseGeometry
 from geofm_assets.core.errors import RequestError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.prediction.geojson import polygons, require_wgs84
+from geofm_assets.prediction.partition import require_divisible
 
 START, END = "oe_start_time", "oe_end_time"
-_SLUG_LENGTH = 40
 _DIGEST_LENGTH = 12
 
 
@@ -48,16 +47,14 @@ class Request:
     """A checked request.
 
     Attributes:
-        slug: a readable part of its id: lower-case letters, digits and dashes.
         areas: one or more, in the file's order; areas of different times do not overlap.
     """
 
-    slug: str
     areas: tuple[Area, ...]
 
     @property
     def digest(self) -> str:
-        """Digest of places and times, whatever the file's name and order."""
+        """Digest of places and times, whatever the order and what they were read from."""
         said = [
             [shapely.to_wkb(shapely.normalize(a.geometry)).hex(), *(t.isoformat() for t in times)]
             for a in self.areas
@@ -98,18 +95,22 @@ class Request:
 def request_id(request: Request, *chosen: object) -> str:
     """A name for a map of the request: safe as a path and a partition key.
 
+    It begins with the first day of the request, such as `2022-06-01-0123456789ab`. What the file
+    was called is not in it: the same request under another name is the same map.
+
     Args:
         request: what is mapped.
-        chosen: everything else that makes it another map: experiment, mask and its values.
+        chosen: everything else that makes it another map: experiment, mask and its values, imagery.
     """
-    return f"{request.slug}-{json_digest([request.digest, *chosen])[:_DIGEST_LENGTH]}"
+    first = min(area.start for area in request.areas).date().isoformat()
+    return f"{first}-{json_digest([request.digest, *chosen])[:_DIGEST_LENGTH]}"
 
 
 def read_request(path: Path) -> Request:
     """A request from a GeoJSON file.
 
     Raises:
-        RequestError: the file cannot be used; names it and the feature.
+        RequestError: the file cannot be used or is of too large an area; names it and the feature.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -117,16 +118,18 @@ def read_request(path: Path) -> Request:
         raise RequestError("There is no such file", where=f"--request {path}") from error
     except (ValueError, OSError) as error:
         raise RequestError(f"Not JSON: {error}", where=f"--request {path}") from error
-    return parse_request(document, str(path), path.stem)
+    request = parse_request(document, f"--request {path}")
+    for together in request.groups(0).values():  # as a map's days group them, all as much later
+        require_divisible(together, f"--request {path}")
+    return request
 
 
-def parse_request(document: Any, where: str, name: str) -> Request:
+def parse_request(document: Any, where: str) -> Request:
     """A request from a parsed FeatureCollection.
 
     Args:
         document: the parsed JSON.
         where: what it was read from, for errors.
-        name: what to call the request.
 
     Raises:
         RequestError: it cannot be used; names the feature.
@@ -139,8 +142,7 @@ def parse_request(document: Any, where: str, name: str) -> Request:
         raise RequestError("The request has no features", where=where, fix="Add a polygon")
     areas = tuple(_area(feature, number, where) for number, feature in enumerate(features))
     _require_apart(areas, where)
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:_SLUG_LENGTH].strip("-")
-    return Request(slug or "request", areas)
+    return Request(areas)
 
 
 def _area(feature: Any, number: int, where: str) -> Area:

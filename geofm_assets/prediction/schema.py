@@ -27,6 +27,7 @@ TILE = pa.schema(
         ("seconds", pa.float64()),
         ("scenes", pa.list_(pa.string())),
         ("area_pixels", pa.int64()),
+        ("missing_frame_pixels", pa.int64()),
         ("sha256", pa.string()),
         ("simulated", pa.bool_()),
     ]
@@ -36,9 +37,10 @@ TILE = pa.schema(
 class TileRow(TableModel):
     """One row a work tile, by zone, row and column.
 
-    `done` has a file; `no_data` had no imagery anywhere in its part of the area; `masked` and
-    `outside` have no pixel to map. `class_pixels` is JSON: pixels by class name. `area_pixels` are
-    asked for after the mask, `nodata_share` of them have no imagery. `sha256` is of the file.
+    `done` has a file; `no_data` had no imagery a class can be told from; `masked` and `outside`
+    have no pixel to map. `class_pixels` is JSON: pixels by class name. `area_pixels` are asked for
+    after the mask, `nodata_share` of them have no class; `missing_frame_pixels` have none although
+    there is imagery, since it lacks a frame the model needs. `sha256` is of the file.
     """
 
     tile_id: Annotated[pd.ArrowDtype, pa.string()] = pp.Field(
@@ -55,6 +57,7 @@ class TileRow(TableModel):
     seconds: Annotated[pd.ArrowDtype, pa.float64()] = pp.Field(ge=0)
     scenes: Annotated[pd.ArrowDtype, pa.list_(pa.string())]
     area_pixels: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)
+    missing_frame_pixels: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)
     sha256: Annotated[pd.ArrowDtype, pa.string()] = pp.Field(
         nullable=True, str_matches=r"^[0-9a-f]{64}$"
     )

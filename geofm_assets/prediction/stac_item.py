@@ -47,7 +47,7 @@ class MapFile:
 def request_areas(record: Mapping[str, Any]) -> tuple[Area, ...]:
     """Areas of a map from its request.json."""
     as_read = json.loads(json.dumps(record["request"]))  # shapely gives tuples where JSON has lists
-    return parse_request(as_read, record["request_id"], "request").areas
+    return parse_request(as_read, record["request_id"]).areas
 
 
 def build_item(record: Mapping[str, Any], files: Sequence[MapFile], folder: Path) -> dict[str, Any]:
@@ -84,16 +84,23 @@ def build_item(record: Mapping[str, Any], files: Sequence[MapFile], folder: Path
             "geofm:model_id": record["model_id"],
             "geofm:encoder_start": record["encoder_start"],
             "geofm:label_rule": record["label_rule"],
-            "geofm:label_collections": dict(record["licences"]),
+            "geofm:label_collections": record["terms"]["labels"],
             "geofm:imagery": {
-                key: record["imagery"][key]
-                for key in ("profile", "modalities")
-                if key in record["imagery"]
+                "profile": record["imagery"]["profile"],
+                "modalities": record["modalities"],
+                "frames_needed": record["frames_needed"],
+                "sources": record["terms"]["imagery"],
             },
+            "geofm:notes": record["terms"]["notes"],
             "geofm:valid_times": [day["valid_time"] for day in record["days"]],
         },
     )
     item.stac_extensions += [_RASTER, CLASSIFICATION.format(version=_CLASSIFICATION_VERSION)]
+    for source in record["terms"]["imagery"]:
+        if "://" in source["source"]:
+            link = pystac.Link("derived_from", source["source"], pystac.MediaType.JSON)
+            link.title = source["collection"]
+            item.add_link(link)
     for file in files:
         asset = pystac.Asset(
             href=f"./{file.path.relative_to(folder).as_posix()}",

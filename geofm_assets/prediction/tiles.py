@@ -108,9 +108,9 @@ def make_tile(
     counts = np.bincount(made.classes.ravel(), minlength=NODATA + 1)
     mapped = int(counts[:NODATA].sum())
     if not mapped:
-        return _row(tile, NO_DATA, began, wanted), None
+        return _row(tile, NO_DATA, began, wanted, 0, made.missing_frame), None
     data = _geotiff(made, zone, tile)
-    row = _row(tile, DONE, began, wanted, mapped)
+    row = _row(tile, DONE, began, wanted, mapped, made.missing_frame)
     row["class_pixels"] = _json(model.classes, counts)
     row["scenes"], row["simulated"] = sorted(made.scenes), made.simulated
     row["sha256"] = hashlib.sha256(data).hexdigest()
@@ -124,6 +124,7 @@ def _row(
     began: float,
     wanted: Mapping[dt.date, NDArray[np.bool_]] | None = None,
     mapped: int = 0,
+    missing_frame: int = 0,
 ) -> dict[str, Any]:
     """A TILE row without what only a mapped tile has."""
     asked = sum(int(here.sum()) for here in (wanted or {}).values())
@@ -141,6 +142,7 @@ def _row(
         "seconds": round(time.monotonic() - began, 3),
         "scenes": [],
         "area_pixels": asked,
+        "missing_frame_pixels": missing_frame,
         "sha256": None,
         "simulated": False,
     }

@@ -160,7 +160,7 @@ def summarize(scores: pa.Table, seed: int = 0) -> pa.Table:
         ]  # fmt: skip
     values = _metrics(sums.sum(axis=0))
     drawn: dict[str, np.ndarray] = {}
-    if groups:
+    if len(groups) > 1:  # of one group every draw is the same
         weights = np.random.default_rng(seed).multinomial(
             len(groups), np.full(len(groups), 1 / len(groups)), size=_RESAMPLES
         )
@@ -168,7 +168,7 @@ def summarize(scores: pa.Table, seed: int = 0) -> pa.Table:
     simulated = any(scores["simulated"].to_pylist())
     found = []
     for metric in METRICS:
-        known = drawn[metric][np.isfinite(drawn[metric])] if groups else np.empty(0)
+        known = drawn[metric][np.isfinite(drawn[metric])] if drawn else np.empty(0)
         low, high = interval(known) if len(known) else (np.nan, np.nan)
         made = {"fires": len(rows), "groups": len(groups), "simulated": simulated}
         numbers = {"value": values[metric], "low": low, "high": high}

@@ -104,7 +104,7 @@ class MapSummary(TableModel):
     """One metric over all scored fires, hectares added up, with a 95 % bootstrap interval.
 
     Whole groups of fires are drawn. `area_ratio` is mapped / true. Null where a metric has no
-    denominator, or in an interval that no draw has one for.
+    denominator; an interval also where there is one group only, or no draw has a denominator.
     """
 
     metric: _String = pp.Field(unique=True, isin=METRICS)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from geofm_assets.core.errors import ExperimentError, ImageryError
 from geofm_assets.core.progress import Report
@@ -90,6 +91,13 @@ class MapWork:
         statuses = set(table["status"].to_pylist())
         if DONE in statuses:
             return
+        lacking = pc.sum(table["missing_frame_pixels"]).as_py() or 0
+        if lacking:
+            raise ImageryError(
+                f"No pixel of the area has every frame the model needs; {lacking:,} have another",
+                where=f"request {self.asked.id}",
+                fix="Add scenes of the frames that are missing, or pass --scenes DIR",
+            )
         if NO_DATA in statuses:
             days = sorted({str(day) for zone in self.zones for day in zone.parts})
             raise ImageryError(
@@ -137,7 +145,9 @@ def open_work(
     return MapWork(
         asked=asked,
         model=model,
-        imagery=MapImagery(dataset, experiment, windows, model.checkpoint.frames),
+        imagery=MapImagery(
+            dataset, experiment, windows, model.checkpoint.frames, model.checkpoint.frames_needed
+        ),
         grid=CropGrid(experiment.window_size, crop_overlap(asked, experiment)),
         zones=partition(asked.request.groups(windows.days_before), windows.resolution),
         tiles=tiles,

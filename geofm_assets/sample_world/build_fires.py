@@ -20,23 +20,25 @@ from geofm_assets.sample_world.fire_perimeters import write_perimeters
 from geofm_assets.sample_world.fires import (
     FIRST_MONTH,
     LAST_MONTH,
+    YEARS,
     Fire,
-    fire_year,
     get_fire_preset,
+    imaged_years,
     make_fires,
 )
 from geofm_assets.sample_world.pixels import land
-from geofm_assets.sample_world.presets import PIXEL_M
+from geofm_assets.sample_world.presets import PIXEL_M, WINDOW_PX
 from geofm_assets.sample_world.scenes import write_visits
-from geofm_assets.sample_world.terrain import EPSG, District, make_districts
+from geofm_assets.sample_world.terrain import EPSG, District, make_districts, to_degrees
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Changes whenever the same seed and preset would give other files."""
 MARKER = "sample_fires.json"
 PERIMETERS, LAND_COVER, SCENES = "perimeters.gpkg", "land_cover.tif", "scenes"
+IMAGED = "imaged.geojson"
 COVER_M = 100.0
 _STARTED, _README = "sample_fires.started.json", "README.txt"
-_OURS = frozenset({MARKER, _STARTED, _README, PERIMETERS, LAND_COVER, SCENES})
+_OURS = frozenset({MARKER, _STARTED, _README, PERIMETERS, LAND_COVER, IMAGED, SCENES})
 _README_TEXT = """This folder is SIMULATED. Nothing in it was measured, no fire in it ever burnt.
 
 geofm_assets.sample_world made it from preset {preset!r} and seed {seed}; the same two give the same
@@ -44,8 +46,9 @@ bytes. The places are on the map, what is said and shown of them is invented.
 
 perimeters.gpkg   fire perimeters and prescribed burns with the field names of California's FRAP
 scenes/           Sentinel-2 and Sentinel-1 scenes of June to September of each place's fire year,
-                  in the shape --scenes takes
+                  of all years where nothing burns, in the shape --scenes takes
 land_cover.tif    class of land every {cover:.0f} m, 0 where there are no scenes
+imaged.geojson    where windows have scenes of all years
 """
 
 
@@ -57,11 +60,13 @@ class FireWorld:
         perimeters: GeoPackage of fires and prescribed burns.
         scenes: folder of scenes with items.json.
         land_cover: raster of land classes, EPSG:32632, 0 where nothing was imaged.
+        imaged: squares, EPSG:4326, in which a window has scenes of every year.
     """
 
     perimeters: Path
     scenes: Path
     land_cover: Path
+    imaged: Path
 
 
 def fires_of(preset: str = "fires", seed: int = 0) -> tuple[tuple[District, ...], tuple[Fire, ...]]:
@@ -91,7 +96,7 @@ def build_fires(folder: Path, *, seed: int = 0, preset: str = "fires") -> FireWo
     if seed < 0:
         raise ConfigError("A seed is not negative", where=f"seed={seed}")
     folder = Path(folder)
-    world = FireWorld(folder / PERIMETERS, folder / SCENES, folder / LAND_COVER)
+    world = FireWorld(folder / PERIMETERS, folder / SCENES, folder / LAND_COVER, folder / IMAGED)
     get_fire_preset(preset)
     wanted = {"code": CODE_VERSION, "preset": preset, "seed": seed, "simulated": True}
     if _is_finished(world, folder, wanted):
@@ -103,7 +108,8 @@ def build_fires(folder: Path, *, seed: int = 0, preset: str = "fires") -> FireWo
     write_visits(world.scenes, _visits(districts, fires, seed))
     write_perimeters(world.perimeters, fires)
     _write_cover(world.land_cover, districts)
-    files = [world.perimeters, world.land_cover, *sorted(world.scenes.iterdir())]
+    _write_imaged(world.imaged, districts)
+    files = [world.perimeters, world.land_cover, world.imaged, *sorted(world.scenes.iterdir())]
     _write_json(folder / MARKER, {**wanted, "files": {p.name: sha256_file(p) for p in files}})
     (folder / _STARTED).unlink(missing_ok=True)
     return world
@@ -112,14 +118,39 @@ def build_fires(folder: Path, *, seed: int = 0, preset: str = "fires") -> FireWo
 def _visits(
     districts: tuple[District, ...], fires: tuple[Fire, ...], seed: int
 ) -> list[tuple[Any, dt.date, dt.date]]:
-    """Every district in the months of its fire year."""
+    """Every district in the months of the years it is imaged in."""
     found = []
     for district in districts:
         scars = tuple(fire.scar for fire in fires if fire.district == district.number)
-        place, year = land(district, seed, scars), fire_year(district)
-        months = [dt.date(year, month, 1) for month in range(FIRST_MONTH, LAST_MONTH + 2)]
-        found += [(place, start, end) for start, end in itertools.pairwise(months)]
+        place = land(district, seed, scars)
+        for year in imaged_years(district):
+            months = [dt.date(year, month, 1) for month in range(FIRST_MONTH, LAST_MONTH + 2)]
+            found += [(place, start, end) for start, end in itertools.pairwise(months)]
     return found
+
+
+def _write_imaged(path: Path, districts: tuple[District, ...]) -> None:
+    """Squares that hold the centres of windows with scenes of every year, longitude first."""
+    inset = (WINDOW_PX / 2 + 1) * PIXEL_M
+    features = []
+    for district in districts:
+        if imaged_years(district) != YEARS:
+            continue
+        near, far = inset, district.labels.shape[0] * PIXEL_M - inset
+        lon, lat = to_degrees(
+            district.left + np.array([near, far, far, near, near]),
+            district.top - np.array([far, far, near, near, far]),
+        )
+        ring = np.column_stack((lon, lat)).tolist()
+        features.append(
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
+                "properties": {"district": district.name, "simulated": True},
+            }
+        )
+    text = json.dumps({"type": "FeatureCollection", "features": features}, indent=1) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, "utf-8"))
 
 
 def _write_cover(path: Path, districts: tuple[District, ...]) -> None:
@@ -158,7 +189,8 @@ def _is_finished(world: FireWorld, folder: Path, wanted: dict[str, Any]) -> bool
     if made is None or any(made.get(key) != value for key, value in wanted.items()):
         return False
     scenes = sorted(world.scenes.iterdir()) if world.scenes.is_dir() else []
-    there = [p for p in (world.perimeters, world.land_cover, *scenes) if p.is_file()]
+    named = (world.perimeters, world.land_cover, world.imaged)
+    there = [p for p in (*named, *scenes) if p.is_file()]
     return {p.name for p in there} == set(made["files"])
 
 

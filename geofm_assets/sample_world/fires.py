@@ -25,7 +25,7 @@ from geofm_assets.sample_world.terrain import District
 Kind = Literal["wildfire", "earlier", "prescribed"]
 
 YEARS = (2022, 2023)
-"""Fire years with imagery; a district burns, and is imaged, in one of them."""
+"""Fire years with imagery; a district burns, and is imaged, in one of them, a calm one in all."""
 FIRST_MONTH, LAST_MONTH = 6, 9
 """Months imaged: the one before the earliest fire to the one after the latest."""
 _ALARMS = (dt.date(2000, 7, 2), dt.date(2000, 8, 12))  # of any year
@@ -40,7 +40,8 @@ _DAY = dt.date(2022, 7, 1)
 FIRE_PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("fires", 8, 3, 2, 288, 24, _DAY, 4, _DAY, _DAY),
+        # many small fires rather than few large ones: what is independent are fires, not windows
+        Preset("fires", 8, 5, 2, 240, 24, _DAY, 4, _DAY, _DAY),
         Preset("tiny_fires", 2, 7, 2, 160, 20, _DAY, 4, _DAY, _DAY),
     )
 }
@@ -92,8 +93,18 @@ class Fire:
 
 
 def fire_year(district: District) -> int:
-    """The year a district burns and is imaged in."""
+    """The year a district burns in."""
     return YEARS[district.number % len(YEARS)]
+
+
+def is_calm(district: District) -> bool:
+    """Whether nothing burns there in the fire years."""
+    return district.number % _CALM == _CALM - 1
+
+
+def imaged_years(district: District) -> tuple[int, ...]:
+    """Years with scenes: calm districts have those of all years, so that far samples have too."""
+    return YEARS if is_calm(district) else (fire_year(district),)
 
 
 def make_fires(districts: tuple[District, ...], seed: int) -> tuple[Fire, ...]:
@@ -107,7 +118,7 @@ def _of_district(district: District, seed: int) -> list[Fire]:
     year = fire_year(district)
     fires: list[Fire] = []
     name = f"SIM {district.name.upper()}"
-    if district.number % _CALM != _CALM - 1:
+    if not is_calm(district):
         alarm, contained = _dates(year, rng)
         radius = rng.uniform(0.13, 0.22) * side
         middle = rng.uniform(0.36, 0.64, 2) * side

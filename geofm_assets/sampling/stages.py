@@ -25,6 +25,7 @@ from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_dig
 from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.core.table_writer import read_batches, table_writer
 from geofm_assets.labels.calfire.side_tables import read_samples, samples_key
+from geofm_assets.labels.calfire.unusable import require_points
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.rules import get_rule
 from geofm_assets.labels.schema import (
@@ -178,9 +179,15 @@ class PlanStage:
         )
 
     def make(self, store: Store) -> Outcome:
-        """Merge the candidates, split, and write the sample and the per-cell digests."""
+        """Merge the candidates, split, and write the sample and the per-cell digests.
+
+        Raises:
+            SplitError: the points cannot be split.
+            LabelFileError: no fire year gives a point.
+        """
         inputs = self.inputs(store)
         ids = self.collections(store)
+        require_points(store, self.task.source, ids)
         stage = CandidatesStage(self.task)
         tables = [store.read_table(stage.key(c)) for c in ids]
         groups = None

@@ -21,6 +21,7 @@ from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.rules import get_rule
 from geofm_assets.models.config import WeightsConfig
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
+from geofm_assets.tasks.polygons import labels_around
 from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.experiments import ExperimentsConfig, Grid, grid
 from geofm_assets.windows.config import MasksConfig, WindowsConfig
@@ -96,6 +97,11 @@ class TaskConfig(BaseModel):
                     f"{fires.samples.window_extent_m:g}, windows need {extent:g} (size + 1 pixels)"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _samples_follow_windows(self) -> Self:
+        labels = labels_around(self.labels, self.windows, self.experiments.head)
+        return self if labels is self.labels else self.model_copy(update={"labels": labels})
 
     def grid(self, overridden: bool = False) -> Grid:
         """The experiments of this task."""
@@ -242,8 +248,10 @@ def _validate(
         location = tuple(str(part) for part in first["loc"])
         dotted = ".".join(location)
         where = f"{path}:{_line_of(lines, _named_in(first['msg'], location, lines))}"
-        if overrides and any(dotted.startswith(k) or k.startswith(dotted) for k in overrides):
-            where = f"--set {dotted}"
+        # what does not fit together is said of the whole file, and names its keys itself
+        named = next((k for k in overrides or () if not dotted and k in first["msg"]), dotted)
+        if overrides and any(named.startswith(k) or k.startswith(named) for k in overrides):
+            where = f"--set {named}".strip()
         raise ConfigError(
             f"{dotted}: {first['msg']}",
             where=where,

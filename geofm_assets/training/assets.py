@@ -45,7 +45,10 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         group_name=task.name,
         kinds={"parquet"},
         code_version=manifest_stage.code_version,
-        check_specs=check_specs(manifest_key, "schema", "model_input", "leakage", "class_coverage"),
+        check_specs=[
+            *check_specs(manifest_key, "schema", "model_input", "leakage", "class_coverage"),
+            *check_specs(manifest_key, "imagery_coverage", blocking=False),
+        ],
         description="Every window with its split and its place in the chips. Training depends "
         "on this table, not on the cells.",
     )

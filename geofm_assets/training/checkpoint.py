@@ -23,6 +23,8 @@ from geofm_assets.training.window_model import WindowModel
 
 FORMAT = "geofm-checkpoint"
 VERSION = 1
+ABSENT_BEFORE = 0.05
+"""Share of training windows that must have lacked a frame for a model to do without it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Checkpoint:
         simulated: whether any training data was simulated.
         frames: months its imagery is of, counted from the month of the valid time; None for
             consecutive months.
+        frame_shares: of the frames it reads, oldest first, the share of training windows that had
+            them; None for consecutive months, and where the file does not say.
         content: the whole file.
     """
 
@@ -48,12 +52,25 @@ class Checkpoint:
     model_id: str
     simulated: bool
     frames: tuple[int, ...] | None
+    frame_shares: tuple[float, ...] | None
     content: Mapping[str, Any]
 
     @property
     def precision(self) -> str:
         """The precision it was trained in, as `training.precision` names it."""
         return str(self.content["training"].get("precision", "auto"))
+
+    @property
+    def frames_needed(self) -> tuple[bool, ...] | None:
+        """Which of the frames it reads a pixel must have, oldest first; None for all.
+
+        The last one always: what was there before an event says nothing of it. Another one,
+        unless windows without it were at least `ABSENT_BEFORE` of those it learned from.
+        """
+        if self.frame_shares is None:
+            return None
+        *before, _ = (share > 1 - ABSENT_BEFORE for share in self.frame_shares)
+        return (*before, True)
 
     def build(self, *, autocast: bool = False) -> WindowModel:
         """The model with its weights, in evaluation mode.
@@ -186,5 +203,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         model_id=content["model_id"],
         simulated=content["simulated"],
         frames=None if frames is None else tuple(frames),
+        frame_shares=tuple(content["frame_shares"]) if "frame_shares" in content else None,
         content=content,
     )

@@ -208,6 +208,21 @@ class WindowDataset(Dataset[Example]):
             return Example(inputs, int(self.targets[index]), index)
         return Example(inputs, _mirrored(self.masks.target(index), flips), index)
 
+    def shown(self, rows: Sequence[int]) -> NDArray[np.bool_]:
+        """(len(rows), T) which of the timesteps it reads any layer shows, of some windows.
+
+        Raises:
+            ExperimentError: the manifest is older than the chips.
+            ImageryError: the chips cannot be read.
+        """
+        found = np.zeros((len(rows), self.experiment.timesteps), dtype=bool)
+        for number, index in enumerate(rows):
+            chips, row = self.chips.at(index)
+            for layer in self.experiment.layers:
+                known = chips.layers[layer]
+                found[number] |= known.present[row, self._chosen(known.periods[row], index)]
+        return found
+
     def _image(self, layer: str, index: int, flips: tuple[bool, bool]) -> RasterImage | None:
         """One layer of a window, or None if no chosen month has a valid pixel in the crop."""
         chips, row = self.chips.at(index)

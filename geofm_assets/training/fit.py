@@ -186,6 +186,7 @@ def fit(
         }
         if frames is not None:
             content["frames"] = list(frames)
+            content["frame_shares"] = dataset.shown(rows["train"]).mean(axis=0).tolist()
         write_checkpoint(out_dir / CHECKPOINT, content)
         if finished is not None:
             finished(out_dir / CHECKPOINT)

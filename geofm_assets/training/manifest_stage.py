@@ -3,7 +3,7 @@
 Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from geofm_assets.core.outcome import (
     schema_check,
     table_metadata,
 )
+from geofm_assets.core.progress import say
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.stages import ChipsStage, imagery_record
@@ -37,6 +38,7 @@ from geofm_assets.training.manifest import (
 from geofm_assets.training.mask_rows import MaskRows
 from geofm_assets.training.schema import Manifest
 from geofm_assets.training.task import TrainingTask
+from geofm_assets.training.without_imagery import check_imagery, kinds_of, without_imagery
 from geofm_assets.windows.stages import WindowGroupStage
 
 
@@ -95,12 +97,18 @@ class ManifestStage:
         inputs = self.inputs(store)
         stage = ChipsStage(self.task.imagery)
         cells = planned_cells(store, self.task.name)
-        parts, looked = [], ModelInputs(len(cells))
+        parts, lost, looked = [], [], ModelInputs(len(cells))
         for cell in cells:
             chips = cell_chips(store, stage.folder(cell))
-            parts.append(cell_manifest(store.read_table(self._windows(cell)), chips))
+            windows = store.read_table(self._windows(cell))
+            parts.append(cell_manifest(windows, chips))
+            lost.append(without_imagery(windows, chips))
             looked.look(chips)
         manifest = join_manifest(parts)
+        kinds = kinds_of(store, self.task, pa.concat_tables(lost)) if lost else {}
+        imagery = check_imagery(kinds, manifest.num_rows + sum(kinds.values()))
+        if kinds:
+            say(imagery.description)
         sampling = self.task.imagery.sampling
         hashed = sampling.split.by == "ai2_hash"
         promised = 0.0
@@ -127,11 +135,13 @@ class ManifestStage:
             "dagster/row_count": manifest.num_rows,
             "cells": len(cells),
             "classes": Json(class_counts(manifest)),
+            "without_imagery": Json(kinds),
             "map": Markdown(split_map(manifest)),
         }
         if labelled is not None:
             metadata["labelled_pixels"] = Json(labelled)
-        outcomes = [schema_check(ref.report), *map(_as_check, checks)]
+        warned = replace(_as_check(imagery), blocking=False)
+        outcomes = [schema_check(ref.report), *map(_as_check, checks), warned]
         return Outcome(ref.provenance.content, inputs, metadata, outcomes)
 
     def _record_masks(

@@ -25,6 +25,7 @@ from geofm_assets.labels.calfire.fires import COLUMNS, read_fires
 from geofm_assets.labels.calfire.side_tables import perimeter_keys, read_samples
 from geofm_assets.sampling.stages import SamplingTask
 from geofm_assets.windows.config import MasksConfig, WindowsConfig
+from geofm_assets.windows.label_boxes import label_boxes
 from geofm_assets.windows.masks import BURNT, UNBURNT, boxes_around, masks_for_windows
 from geofm_assets.windows.schema import Mask
 from geofm_assets.windows.stages import WindowGroupStage
@@ -57,13 +58,19 @@ class MasksStage:
 
     def make(self, store: Store, cell: str, force: bool) -> Outcome:
         """Rasterise the perimeters near the cell's windows."""
-        inputs, windows, groups, near = self._read(store, cell)
+        inputs, windows, samples, near = self._read(store, cell)
         found = store.provenance(self.key(cell))
+        polygons = self.windows.around == "polygons"
         if found is not None and found.inputs == inputs and not force:
             table, skipped = store.read_table(self.key(cell)), True
             content, schema = found.content, kept_rows(table.num_rows)
         else:
-            table, skipped = masks_for_windows(windows, groups, read_fires(near), self.masks), False
+            fires, skipped = read_fires(near), False
+            labelled = None
+            if polygons:
+                least = self.windows.min_size or self.windows.size
+                labelled = label_boxes(windows, samples, fires, least)
+            table = masks_for_windows(windows, samples, fires, self.masks, labelled)
             ref = store.write_table(
                 self.key(cell),
                 table,
@@ -75,30 +82,40 @@ class MasksStage:
             content, schema = ref.provenance.content, schema_check(ref.report)
         pixels = {name: int(pc.sum(table[name]).as_py() or 0) for name in _COUNTS}
         metadata = {**table_metadata(table.drop_columns("mask")), **pixels}
-        return Outcome(content, inputs, metadata, [schema, _centres(windows, table)], skipped)
+        return Outcome(
+            content, inputs, metadata, [schema, _centres(windows, table, polygons)], skipped
+        )
 
     def _read(self, store: Store, cell: str) -> tuple[str, pa.Table, pa.Table, pa.Table]:
-        """Digest of what the masks are made from; windows, groups and perimeters near them."""
+        """Digest of what the masks are made from; windows, samples and perimeters near them."""
         key = WindowGroupStage(self.task, self.windows).key(cell)
         content = content_of(store, key)
         windows = store.read_table(key, _WINDOW_COLUMNS)
         collections = sorted(pc.unique(windows["collection_id"]).to_pylist())
-        groups = read_samples(store, self.task.source.root, collections, ["sample_id", "group_id"])
-        here = pc.is_in(groups["sample_id"], value_set=windows["sample_id"].combine_chunks())
-        groups = groups.filter(here).sort_by("sample_id")
+        polygons = self.windows.around == "polygons"
+        columns = ["sample_id", "group_id", *(["kind", "fire_id"] if polygons else [])]
+        samples = read_samples(store, self.task.source.root, collections, columns)
+        here = pc.is_in(samples["sample_id"], value_set=windows["sample_id"].combine_chunks())
+        samples = samples.filter(here).sort_by("sample_id")
         perimeters = _perimeters(store, self.task.source.root)
         rows = perimeters.near(boxes_around(windows, self.masks))
         said = sorted(perimeters.digests[i] for i in rows.tolist())
-        inputs = inputs_digest(self, content, groups.to_pylist(), said, self.masks.model_dump())
-        return inputs, windows, groups, perimeters.table.take(pa.array(rows))
+        least = [self.windows.min_size] if polygons else []
+        inputs = inputs_digest(
+            self, content, samples.to_pylist(), said, self.masks.model_dump(), *least
+        )
+        return inputs, windows, samples, perimeters.table.take(pa.array(rows))
 
 
 _MATTERS = ["group_id", "fire_year", "alarm_date", "contained_date", "prescribed", "dated"]
 _COUNTS = ("burnt", "unburnt", "nodata")
 
 
-def _centres(windows: pa.Table, masks: pa.Table) -> CheckOutcome:
-    """Whether masks say at their middle what the samples say: they are upright and in place."""
+def _centres(windows: pa.Table, masks: pa.Table, polygons: bool) -> CheckOutcome:
+    """Whether masks say at their middle what the samples say: they are upright and in place.
+
+    A window around a polygon is burnt somewhere, which need not be its middle.
+    """
     classes = dict(
         zip(*(windows[c].to_pylist() for c in ("window_name", "class_name")), strict=True)
     )
@@ -106,9 +123,14 @@ def _centres(windows: pa.Table, masks: pa.Table) -> CheckOutcome:
     for row in masks.to_pylist():
         middle = row["size"] // 2
         value = row["mask"][middle * row["size"] + middle]
-        if value == (UNBURNT if classes[row["window_name"]] == "burnt" else BURNT):
+        burnt = classes[row["window_name"]] == "burnt"
+        contradicts = value == (UNBURNT if burnt else BURNT)
+        if polygons and burnt:
+            contradicts = row["burnt"] == 0
+        if contradicts:
             wrong.append(row["window_name"])
-    text = f"{len(wrong)} of {masks.num_rows} masks contradict their sample at the middle"
+    middle = "" if polygons else " at the middle"
+    text = f"{len(wrong)} of {masks.num_rows} masks contradict their sample{middle}"
     first = f"; the first is {wrong[0]}" if wrong else ""
     return CheckOutcome("centres_agree", len(wrong) <= max(1, masks.num_rows // 10), text + first)
 

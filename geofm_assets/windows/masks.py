@@ -37,7 +37,11 @@ def boxes_around(windows: pa.Table, config: MasksConfig) -> np.ndarray:
 
 
 def masks_for_windows(
-    windows: pa.Table, groups: pa.Table, fires: Fires, config: MasksConfig
+    windows: pa.Table,
+    groups: pa.Table,
+    fires: Fires,
+    config: MasksConfig,
+    labelled: np.ndarray | None = None,
 ) -> pa.Table:
     """The mask of each window.
 
@@ -52,6 +56,8 @@ def masks_for_windows(
         groups: columns sample_id and group_id of at least the windows' samples.
         fires: perimeters, at least those near the windows.
         config: gap and time limits.
+        labelled: part of each window beyond which pixels are unknown, int64 (N, 4), as
+            `label_boxes` gives them; None for all of it.
 
     Returns:
         MASK rows, sorted by window_name.
@@ -73,6 +79,8 @@ def masks_for_windows(
     for name in np.unique(crs):
         rows = np.flatnonzero(crs == name)
         _burn(masks, rows, windows, group, day, fires, int(name.removeprefix("EPSG:")), config)
+    if labelled is not None:
+        masks = [_only(m, box) for m, box in zip(masks, labelled.tolist(), strict=True)]
     columns = {
         "window_name": windows["window_name"],
         "size": pa.array(sides, pa.int64()),
@@ -83,6 +91,14 @@ def masks_for_windows(
         "simulated": windows["simulated"],
     }
     return pa.table(columns, schema=MASK).sort_by("window_name").combine_chunks()
+
+
+def _only(mask: np.ndarray, box: list[int]) -> np.ndarray:
+    """A mask that is unknown beyond a box of first column and row, and those past it."""
+    left, top, right, bottom = box
+    result = np.full_like(mask, NODATA)
+    result[top:bottom, left:right] = mask[top:bottom, left:right]
+    return result
 
 
 def _groups(windows: pa.Table, groups: pa.Table) -> np.ndarray:

@@ -94,7 +94,9 @@ def test_the_demo_says_simulated_and_ends_with_scores_and_a_map(made):
     text = printed(made)
     assert "SIMULATED" in text
     assert EXPERIMENT in text
-    assert "Map: " in text
+    assert re.search(r"(ok|LOOK) +seams: ", text)
+    assert re.search(r"iou \d\.\d{3} \(no interval; fires: \d, groups: 1\)", text)
+    assert "preview: " in text
 
 
 def test_every_stage_is_current_and_the_other_task_is_listed_untouched(made):

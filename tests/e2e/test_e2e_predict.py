@@ -53,7 +53,7 @@ def test_a_map_is_made_killed_resumed_and_then_left_alone(copied, area):
     before = {path: path.stat().st_mtime_ns for path in notes}
     made = copied.json(*arguments)
     assert made["made"]
-    assert made["map"].startswith("my-area-")
+    assert made["map"].startswith("2022-05-23-")
     assert sum(made["tiles"].values()) >= 3
     assert made["simulated"]
     assert made["pixels"] > 3 * 70 * 70

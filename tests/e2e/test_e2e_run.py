@@ -56,13 +56,13 @@ def materializations(geofm) -> dict[str, list[str]]:
 def test_a_run_ends_with_scores_beside_the_baselines_and_says_simulated(finished):
     stdout = (finished.store.parent / "stdout.txt").read_text()
     assert "SIMULATED" in stdout
-    assert "baseline_logistic" in stdout
+    assert "baseline logistic" in stdout
     assert "macro_f1" in stdout
 
 
 def test_scores_as_json_are_a_list_of_metrics_with_intervals(finished):
     rows = finished.json("scores", TASK)
-    names = {"experiment", "split", "metric", "value", "low", "high", "n", "simulated"}
+    names = {"experiment", "split", "metric", "value", "low", "high", "n", "groups", "simulated"}
     assert all(set(row) == names for row in rows)
     assert {r["split"] for r in rows} == {"train", "val", "test"}
     assert {r["experiment"] for r in rows} == {
@@ -78,7 +78,7 @@ def test_scores_as_json_are_a_list_of_metrics_with_intervals(finished):
 
 def test_status_says_everything_is_current(finished):
     rows = [r for r in finished.json("status") if r["task"] == TASK]
-    assert len(rows) == 15
+    assert len(rows) == 16
     assert [r["stage"] for r in rows if r["out_of_date"]] == []
     assert all(r["wanted"] > 0 for r in rows)
 

@@ -136,7 +136,13 @@ def test_every_stage_is_in_the_graph_with_its_checks_and_partitions(ui):
         "candidates": ["schema"],
         "filtered_points": ["at_most_per_cell", "inside_cell", "schema"],
         "rasters": ["band_contract", "schema"],
-        "split_manifest": ["class_coverage", "leakage", "model_input", "schema"],
+        "split_manifest": [
+            "class_coverage",
+            "imagery_coverage",
+            "leakage",
+            "model_input",
+            "schema",
+        ],
         "checkpoint": ["weights"],
         "eval_scores": ["schema"],
     }

@@ -13,7 +13,11 @@ _DIAGONAL = np.sqrt(2) * 1.01
 
 
 def stand_apart(
-    places: Places, rank: np.ndarray, extent_m: float, taken: Places | None = None
+    places: Places,
+    rank: np.ndarray,
+    extent_m: float,
+    taken: Places | None = None,
+    clearance_m: float = CLEARANCE_M / 2,
 ) -> np.ndarray:
     """Which places remain if windows may not overlap: those no place of lower rank is too near.
 
@@ -25,6 +29,8 @@ def stand_apart(
         rank: (N,) uint64; lower goes first. Equal ranks are told apart by `id`.
         extent_m: side of a window, metres.
         taken: places that stand already, and stand apart.
+        clearance_m: metres more than `extent_m` that places of one zone must differ by; less than
+            none where they lie on the pixels of their zone and windows may touch.
 
     Returns:
         bool (N,). It does not depend on the order of places.
@@ -37,7 +43,7 @@ def stand_apart(
     ranked, order = ranked.take(first), order[first]
     before = 0 if taken is None else len(taken)
     everyone = ranked if taken is None else together([taken, ranked])
-    standing = _lowest_of_pairs(len(everyone), before, _overlaps(everyone, extent_m))
+    standing = _lowest_of_pairs(len(everyone), before, _overlaps(everyone, extent_m, clearance_m))
     result = np.zeros(len(places), dtype=bool)
     result[order[standing[before:]]] = True
     return result
@@ -52,13 +58,13 @@ def _first_at_each_spot(places: Places) -> np.ndarray:
     return np.sort(order[new])
 
 
-def _overlaps(places: Places, extent_m: float) -> np.ndarray:
+def _overlaps(places: Places, extent_m: float, clearance_m: float) -> np.ndarray:
     """Pairs of places whose windows overlap, (M, 2), the lower number first."""
     pairs = [np.zeros((0, 2), dtype=np.int64)]
     for epsg in np.unique(places.epsg):
         rows = np.flatnonzero(places.epsg == epsg)
         tree = cKDTree(np.column_stack((places.x[rows], places.y[rows])))
-        near = tree.query_pairs(extent_m + CLEARANCE_M / 2, p=np.inf, output_type="ndarray")
+        near = tree.query_pairs(extent_m + clearance_m, p=np.inf, output_type="ndarray")
         pairs.append(rows[near])
     edge = np.flatnonzero(_near_edge(places, 2 * extent_m))
     lam, phi = np.radians(places.lon[edge]), np.radians(places.lat[edge])

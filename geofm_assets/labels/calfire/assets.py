@@ -115,7 +115,10 @@ def _perimeters(source: LabelSource) -> dg.AssetsDefinition:
         kinds={"parquet"},
         code_version=stage.code_version,
         output_required=False,
-        check_specs=check_specs(key, "schema", "some_rows_usable", partitions_def=years),
+        check_specs=[
+            *check_specs(key, "schema", partitions_def=years),
+            *check_specs(key, "some_rows_usable", partitions_def=years, blocking=False),
+        ],
         description="Perimeters of a fire year as valid polygons with their dates, complex and "
         "equal-area hectares. Bad rows go to quarantine with a reason.",
     )
@@ -150,14 +153,16 @@ def _reference_points(source: LabelSource) -> dg.AssetsDefinition:
         kinds={"parquet"},
         code_version=stage.code_version,
         output_required=False,
-        check_specs=check_specs(
-            key,
-            "schema",
-            "unique_sample_id",
-            "some_rows_usable",
-            "one_sample_per_point",
-            partitions_def=collections,
-        ),
+        check_specs=[
+            *check_specs(
+                key,
+                "schema",
+                "unique_sample_id",
+                "one_sample_per_point",
+                partitions_def=collections,
+            ),
+            *check_specs(key, "some_rows_usable", partitions_def=collections, blocking=False),
+        ],
         description="Points inside the fires of a year, in a ring around them and far from any, "
         "each with its kind, fire and group beside it.",
     )

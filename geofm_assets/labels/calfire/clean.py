@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import xxhash
 
 from geofm_assets.labels import refusals as why
 from geofm_assets.labels.calfire.columns import EPOCH_DAY, stated_years
+from geofm_assets.labels.calfire.duplicates import refuse_duplicates
 from geofm_assets.labels.calfire.groups import group_ids, normalised
 from geofm_assets.labels.calfire.schema import PERIMETER, collection_id
 from geofm_assets.labels.calfire.shapes import Shapes, clean_shapes, shape_hash
@@ -25,8 +25,6 @@ MISSING_DATE = "missing_contained_date"
 EPOCH_DATE = "epoch_date"
 DATE_OUT_OF_YEAR = "date_out_of_year"
 REVERSED_DATES = "reversed_dates"
-DUPLICATE_FIRE_ID = "duplicate_fire_id"
-DUPLICATE_PERIMETER = "duplicate_perimeter"
 MISSING_YEAR = "missing_year"
 
 _ACRES_PER_HA = 2.471053814671653  # 1 international acre = 4046.8564224 m2
@@ -63,11 +61,11 @@ class _Dates:
 def clean_year(records: pa.Table, year: int) -> CleanYear:
     """Perimeters of one fire year, independent of the order of its rows.
 
-    A row is refused for its geometry (see `shapes.clean_shapes`) or as a duplicate: the same
-    `global_id` twice, or the same polygons twice in a year; the dated one is kept. A fire whose
-    containment date is missing, unreadable, 1970-01-01, in another year than the fire's or the
-    next, or before its alarm, is kept undated, since it burnt, and put in quarantine as well,
-    since no sample can be drawn from it. An alarm date that cannot be is dropped.
+    A row is refused for its geometry (see `shapes.clean_shapes`) or as a duplicate (see
+    `duplicates.refuse_duplicates`). A fire whose containment date is missing, unreadable,
+    1970-01-01, in another year than the fire's or the next, or before its alarm, is kept undated,
+    since it burnt, and put in quarantine as well, since no sample can be drawn from it. An alarm
+    date that cannot be is dropped.
 
     Args:
         records: RECORD, all of this fire year.
@@ -79,7 +77,9 @@ def clean_year(records: pa.Table, year: int) -> CleanYear:
     shapes = clean_shapes(_column(records, "geometry"), refusals)
     dates = _dates(records, year)
     ids = _fire_ids(records, shapes, year)
-    _refuse_duplicates(records, shapes, dates, ids, refusals)
+    refuse_duplicates(
+        records, shapes.geometries, dates.problems.refused, ids, _incidents(records), refusals
+    )
     keep = np.flatnonzero(~refusals.refused)
     keep = np.array(sorted(keep.tolist(), key=lambda row: str(ids[row])), dtype=np.int64)
     undated = dates.problems.refused & ~refusals.refused
@@ -174,39 +174,6 @@ def _fire_ids(records: pa.Table, shapes: Shapes, year: int) -> list[str | None]:
     return ids
 
 
-def _refuse_duplicates(
-    records: pa.Table,
-    shapes: Shapes,
-    dates: _Dates,
-    ids: Sequence[str | None],
-    refusals: Refusals,
-) -> None:
-    prescribed = records["prescribed"].to_pylist()
-    said = records.drop_columns(["source_row", "geometry"]).to_pylist()
-    kept = np.flatnonzero(~refusals.refused).tolist()
-    hashes = {row: shape_hash(shapes.geometries[row]) for row in kept}
-
-    def rank(row: int) -> tuple[Any, ...]:
-        undated = bool(dates.problems.refused[row])
-        return undated, ids[row] or "", hashes[row], json.dumps(said[row], sort_keys=True), row
-
-    first: dict[tuple[Any, ...], int] = {}
-    for row in sorted(kept, key=rank):
-        keys = {
-            DUPLICATE_FIRE_ID: ("id", ids[row]),
-            DUPLICATE_PERIMETER: ("polygons", prescribed[row], hashes[row]),
-        }
-        found = next((reason for reason, key in keys.items() if key in first), None)
-        if found is None:
-            first |= dict.fromkeys(keys.values(), row)
-            continue
-        other = int(records["source_row"][first[keys[found]]].as_py())
-        alone = np.zeros(len(ids), dtype=bool)
-        alone[row] = True
-        what = "id" if found == DUPLICATE_FIRE_ID else "polygons"
-        refusals.add(alone, found, f"row {other} has the same {what} and is kept")
-
-
 def _perimeters(
     records: pa.Table,
     shapes: Shapes,
@@ -227,7 +194,7 @@ def _perimeters(
         year,
         rows["complex_id"].to_pylist(),
         rows["complex_name"].to_pylist(),
-        [rows["irwin_id"].to_pylist(), _unit_numbers(rows)],
+        _incidents(rows),
     )
     size = len(keep)
     columns = {
@@ -250,6 +217,11 @@ def _perimeters(
     }
     table = pa.table([columns[name] for name in PERIMETER.names], schema=PERIMETER)
     return table.combine_chunks()
+
+
+def _incidents(rows: pa.Table) -> list[list[str | None]]:
+    """Ids of the incident of each row, of each kind."""
+    return [rows["irwin_id"].to_pylist(), _unit_numbers(rows)]
 
 
 def _unit_numbers(rows: pa.Table) -> list[str | None]:

@@ -131,6 +131,8 @@ class PerimeterFile:
         )
         if geometry is None:
             raise LabelFileError("The layer has no geometry", where=where)
+        if not len(geometry):
+            raise LabelFileError("The layer has no rows", where=where, fix="Give one with fires")
         names = [str(name) for name in meta["fields"]]
         found = require_columns(names, self.columns, self.prescribed, where)
         if not meta["crs"]:

@@ -13,6 +13,7 @@ import shapely
 from geofm_assets.core.hashing import keyed_hashes
 from geofm_assets.core.xxh3 import xxh3_64
 from geofm_assets.labels.calfire.apart import stand_apart
+from geofm_assets.labels.calfire.around import fire_windows
 from geofm_assets.labels.calfire.fires import Fires, read_fires
 from geofm_assets.labels.calfire.grid import (
     NO_PLACES,
@@ -35,6 +36,8 @@ from geofm_assets.labels.calfire.utm import polygons_to_utm, to_utm, utm_epsgs, 
 
 UNDATED, TOO_SMALL, TOO_WIDE = "undated", "too_small", "too_wide"
 NO_UTM, NO_ROOM = "no_utm_zone", "no_room"
+_NO_UTM_DETAIL = "beyond 84 N or 80 S, or on the edge of a zone"
+_NO_ROOM_DETAIL = "its windows would overlap those of other fires"
 _MAX_WIDTH_DEG = 6.0  # of a UTM zone; what is wider crosses the antimeridian, or is no fire
 
 
@@ -80,7 +83,10 @@ def make_samples(
     counts = {"fires": len(fires), "ring_wanted": 0, "far_wanted": 0}
     kinds: list[Kind] = []
     if len(sound):
-        burnt = _burnt(sound, grids, config, seed, refused)
+        if config.around is None:
+            burnt = _burnt(sound, grids, config, seed, refused)
+        else:
+            burnt = _around(sound, config, year, seed, refused, counts)
         kinds.append(burnt)
         kinds.append(_ring(sound, everyone, burnt.places, grids, config, seed, counts))
         taken = together([k.places for k in kinds])
@@ -135,7 +141,7 @@ def _burnt(
     bare[on_grid.fire] = False
     single = _inside_points(fires, np.flatnonzero(bare), seed)
     for name in set(fires.fire_id[bare].tolist()) - set(fires.fire_id[single.fire].tolist()):
-        refused[name] = (NO_UTM, "beyond 84 N or 80 S, or on the edge of a zone")
+        refused[name] = (NO_UTM, _NO_UTM_DETAIL)
     places = together([single, on_grid])
     # a fire with one point has nowhere else to go
     later = (np.arange(len(places)) >= len(single)).astype(np.uint64)
@@ -146,8 +152,29 @@ def _burnt(
     chosen = quota(places, wanted)
     places, rules = places.take(chosen), rules[chosen]
     for name in set(fires.fire_id.tolist()) - set(fires.fire_id[places.fire].tolist()):
-        refused.setdefault(name, (NO_ROOM, "its windows would overlap those of other fires"))
+        refused.setdefault(name, (NO_ROOM, _NO_ROOM_DETAIL))
     return Kind(BURNT, places, fires.end[places.fire], rules.tolist(), [None] * len(places))
+
+
+def _around(
+    fires: Fires,
+    config: SamplesConfig,
+    year: int,
+    seed: int,
+    refused: dict[str, tuple[str, str]],
+    counts: dict[str, int],
+) -> Kind:
+    """Windows around the fires, each burnt somewhere."""
+    assert config.around is not None
+    laid = fire_windows(fires, config.around, config, year, seed)
+    counts["windows_crowded_out"] = laid.crowded_out
+    for name in set(fires.fire_id.tolist()) - set(fires.fire_id[laid.found].tolist()):
+        refused[name] = (NO_UTM, _NO_UTM_DETAIL)
+    places = laid.places
+    for name in set(fires.fire_id.tolist()) - set(fires.fire_id[places.fire].tolist()):
+        refused.setdefault(name, (NO_ROOM, _NO_ROOM_DETAIL))
+    size = len(places)
+    return Kind(BURNT, places, fires.end[places.fire], ["polygon"] * size, [None] * size)
 
 
 def _grid_inside(fires: Fires, rows: np.ndarray, grids: Grids, seed: int) -> Places:

@@ -1,15 +1,47 @@
 """How perimeters become samples: the `samples` settings of a burned-area task."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 _HECTARE_M2 = 10_000.0
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PolygonWindows(_Section):
+    """Windows around whole fires instead of points in them.
+
+    Attributes:
+        size: side of a window in pixels.
+        resolution: metres a pixel.
+    """
+
+    size: int = Field(ge=1)
+    resolution: float = Field(gt=0)
+
+    @property
+    def side_m(self) -> float:
+        """Side of a window in metres."""
+        return self.size * self.resolution
+
+    @property
+    def to_middle_px(self) -> float:
+        """Pixels from a window's lower left corner to the point that it is cut around.
+
+        The middle of a pixel, so that rounding in a projection cannot move the window.
+        """
+        return self.size // 2 + 0.5
 
 
 class PointsRule(_Section):
@@ -84,6 +116,8 @@ class SamplesConfig(_Section):
             to be burning on imagery of it.
         scar_years: a place counts as unburnt so many years after a fire; null for never.
         seed: key of every random choice.
+        around: windows around whole fires, in place of points in them; what `windows.around` of
+            the task says. Null for points.
     """
 
     window_extent_m: float = Field(default=330, gt=0, le=100_000)
@@ -96,6 +130,15 @@ class SamplesConfig(_Section):
     exclude_after_days: int = Field(default=45, ge=0, le=3660)
     scar_years: int | None = Field(default=None, ge=0, le=500)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    around: PolygonWindows | None = None
+
+    @model_serializer(mode="wrap")
+    def _points_as_ever(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings of points read as they did before there was anything else."""
+        said: dict[str, Any] = handler(self)
+        if self.around is None:
+            said.pop("around", None)
+        return said
 
     @model_validator(mode="after")
     def _one_point_a_window(self) -> Self:

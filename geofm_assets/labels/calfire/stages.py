@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geofm_assets.core.errors import LabelFileError
-from geofm_assets.core.hashing import sha256_file
+from geofm_assets.core.hashing import sha256_file, table_digest
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
@@ -22,18 +22,21 @@ from geofm_assets.core.outcome import (
     schema_check,
     table_metadata,
 )
+from geofm_assets.core.progress import say
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.calfire.clean import clean_year
 from geofm_assets.labels.calfire.fire_years import FireYearsStage, settings
+from geofm_assets.labels.calfire.fires import COLUMNS
 from geofm_assets.labels.calfire.sample_schema import Sample
-from geofm_assets.labels.calfire.samples import make_samples
+from geofm_assets.labels.calfire.samples import UNDATED, SamplesResult, make_samples
 from geofm_assets.labels.calfire.schema import (
     GEO_METADATA,
     Perimeter,
     fire_year,
 )
 from geofm_assets.labels.calfire.side_tables import perimeters_key, samples_key
+from geofm_assets.labels.calfire.unusable import listed, reasons_of
 from geofm_assets.labels.schema import QuarantinedRow, ReferencePoint
 from geofm_assets.labels.stages import LabelSource
 
@@ -43,7 +46,7 @@ class PerimetersStage:
     """The cleaned perimeters of one fire year, prescribed burns among them."""
 
     source: LabelSource
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, year: str) -> str:
         """Store key of the perimeters."""
@@ -79,7 +82,7 @@ class PerimetersStage:
         found = store.provenance(self.key(year))
         if found is not None and found.inputs == inputs and not force:
             rows, refused = store.rows(self.key(year)), store.rows(self.quarantine_key(year))
-            checks = [kept_rows(rows), _usable(rows, refused, row["sampled"])]
+            checks = [kept_rows(rows), _usable(rows, refused, row["sampled"], {})]
             said = {"dagster/partition_row_count": rows}
             return Outcome(found.content, inputs, said, checks, True)
         records = store.read_table(FireYearsStage(self.source).records_key(int(year)))
@@ -100,9 +103,11 @@ class PerimetersStage:
             **cleaned.counts,
             "hectares": round(float(np.sum(cleaned.perimeters["area_ha"].to_numpy())), 1),
             "quarantined": quarantine.num_rows,
-            "quarantine_reasons": Json(_reasons(quarantine)),
+            "quarantine_reasons": Json(reasons_of(quarantine)),
         }
-        checks = [schema_check(ref.report), _usable(ref.rows, quarantine.num_rows, row["sampled"])]
+        refused, reasons = quarantine.num_rows, reasons_of(quarantine)
+        usable = _usable(ref.rows, refused, row["sampled"], reasons)
+        checks = [schema_check(ref.report), usable]
         return Outcome(ref.provenance.content, inputs, metadata, checks)
 
 
@@ -126,9 +131,12 @@ class FirePointsStage:
         return f"{self.source.root}/quarantine/{collection}.parquet"
 
     def inputs(self, store: Store, collection: str) -> str:
-        """Perimeters of every year, since any may lie beside a fire, and the settings."""
+        """Perimeters of every year, since any may lie beside a fire, and the settings.
+
+        What samples are not made of, such as the row a perimeter had in its file, has no say.
+        """
         stage = PerimetersStage(self.source)
-        contents = {year: content_of(store, stage.key(year)) for year in stage.wanted(store)}
+        contents = {year: _what_counts(store, stage.key(year)) for year in stage.wanted(store)}
         samples = settings(self.source).samples
         files = [_file_digest(path) for path in samples.files()]
         return inputs_digest(self, collection, contents, samples.model_dump(), files)
@@ -141,7 +149,7 @@ class FirePointsStage:
             rows = store.rows(self.key(collection))
             refused = store.rows(self.quarantine_key(collection))
             paired = rows == store.rows(self.samples_key(collection))
-            checks = _point_checks(rows, refused, paired)
+            checks = _point_checks(rows, refused, paired, {})
             said = {"dagster/partition_row_count": rows}
             return Outcome(found.content, inputs, said, [kept_rows(rows), *checks], True)
         stage = PerimetersStage(self.source)
@@ -166,37 +174,68 @@ class FirePointsStage:
             "kinds": Json(result.counts),
             "samples_key": self.samples_key(collection),
             "quarantined": refused,
-            "quarantine_reasons": Json(_reasons(result.quarantine)),
+            "quarantine_reasons": Json(reasons_of(result.quarantine)),
         }
+        reasons: dict[str, int] = {}
+        if ref.rows == 0:
+            reasons = self._reasons(store, collection, result)
+            say(f"{collection}: no fire that samples can be drawn from ({listed(reasons)})")
         paired = set(result.points["sample_id"].to_pylist()) == set(
             result.samples["sample_id"].to_pylist()
         )
-        checks = [schema_check(ref.report), *_point_checks(ref.rows, refused, paired)]
+        checks = [schema_check(ref.report), *_point_checks(ref.rows, refused, paired, reasons)]
         return Outcome(ref.provenance.content, inputs, metadata, checks)
 
+    def _reasons(self, store: Store, collection: str, result: SamplesResult) -> dict[str, int]:
+        """Why a year gave no sample, rows that are no perimeter and undated fires among it."""
+        key = PerimetersStage(self.source).quarantine_key(str(fire_year(collection)))
+        reasons = reasons_of(result.quarantine)
+        reasons.pop(UNDATED, None)  # what is wrong with the date is in the year's quarantine
+        return reasons_of(store.read_table(key)) | reasons
 
-def _usable(rows: int, refused: int, sampled: bool) -> CheckOutcome:
-    """A year that nothing is drawn from may come to nothing: old records are incomplete."""
+
+_counted: dict[tuple[str, str], tuple[str, str]] = {}
+
+
+def _what_counts(store: Store, key: str) -> str:
+    """Digest of the columns of perimeters that samples are made of; read again if they changed.
+
+    Raises:
+        MissingUpstreamError: the perimeters were never made.
+    """
+    content = content_of(store, key)
+    known = _counted.get((store.url, key))
+    if known is None or known[0] != content:
+        columns = [name for name in COLUMNS if name != "source_row"]
+        known = (content, table_digest(store.read_table(key, columns)))
+        _counted[store.url, key] = known
+    return known[1]
+
+
+def _usable(rows: int, refused: int, sampled: bool, reasons: dict[str, int]) -> CheckOutcome:
+    """A year that nothing is drawn from may come to nothing: old records are incomplete.
+
+    Any other is warned of; the sampling plan refuses perimeters of which no year is usable.
+    """
     passed = rows > 0 or refused == 0 or not sampled
     text = f"{rows} perimeters, {refused} rows in quarantine"
-    return CheckOutcome("some_rows_usable", passed, text)
+    if not passed and reasons:
+        text += f": {listed(reasons)}"
+    return CheckOutcome("some_rows_usable", passed, text, blocking=False)
 
 
-def _point_checks(points: int, refused: int, paired: bool) -> list[CheckOutcome]:
+def _point_checks(
+    points: int, refused: int, paired: bool, reasons: dict[str, int]
+) -> list[CheckOutcome]:
+    passed = points > 0
+    text = f"{points} points, {refused} fires in quarantine"
+    if not passed and reasons:
+        text += f": {listed(reasons)}"
     return [
         CheckOutcome("unique_sample_id", True, f"{points} points, ids checked by the schema"),
-        CheckOutcome(
-            "some_rows_usable",
-            points > 0 or refused == 0,
-            f"{points} points, {refused} fires in quarantine",
-        ),
+        CheckOutcome("some_rows_usable", passed, text, blocking=False),
         CheckOutcome("one_sample_per_point", paired, f"{points} points"),
     ]
-
-
-def _reasons(quarantine: pa.Table) -> dict[str, int]:
-    counts = pc.value_counts(quarantine["reason"]).to_pylist()
-    return dict(sorted((str(c["values"]), int(c["counts"])) for c in counts))
 
 
 def _file_digest(path: Path) -> str:

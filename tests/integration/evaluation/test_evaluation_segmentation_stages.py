@@ -7,14 +7,18 @@ import pyarrow as pa
 import pytest
 
 from geofm_assets.core.errors import ExperimentError
+from geofm_assets.core.progress import listening
 from geofm_assets.core.schema import validate
 from geofm_assets.core.stage import MissingUpstreamError, is_current
 from geofm_assets.evaluation.schema import SegmentationPart
 from geofm_assets.evaluation.stages import BaselinesStage, ScoresStage, ScoreTableStage
+from geofm_assets.labels.calfire.sample_schema import SAMPLE, Sample
+from geofm_assets.labels.calfire.side_tables import samples_key
 from geofm_assets.models.hub import ModelHub
+from geofm_assets.training.schema import MANIFEST, Manifest
 from geofm_assets.training.stages import CheckpointStage, ManifestStage, PredictionsStage
-from geofm_assets.windows.schema import Mask
-from tests.segmentation_store import CLASSIFIES, MADE, SEGMENTS, fire_store, fire_task
+from geofm_assets.windows.schema import WINDOW, Mask, Window
+from tests.segmentation_store import CLASSIFIES, MADE, SEGMENTS, YEAR, fire_store, fire_task
 
 
 def silent(done, total, note):
@@ -94,6 +98,43 @@ def test_baselines_of_both_heads_stand_in_the_table(done, task):
         "baseline_logistic_seg",
         "baseline_dnbr_seg",
     }
+
+
+def test_baselines_of_real_labels_on_simulated_scenes_are_simulated(copied, task):
+    """Neither windows nor samples are simulated; the imagery is, and so all that rests on it."""
+    key = ManifestStage(task).key()
+    real = copied.read_table(key).to_pylist()
+    table = pa.Table.from_pylist([r | {"simulated": False} for r in real], schema=MANIFEST)
+    copied.write_table(key, table, Manifest, **MADE)
+    BaselinesStage(task).make(copied)
+    for key in copied.list_keys(f"tasks/{task.name}/experiments", ".parquet"):
+        if "/baseline_" in key:
+            assert set(copied.read_table(key)["simulated"].to_pylist()) == {True}, key
+            assert copied.provenance(key).simulated
+
+
+def test_windows_without_imagery_are_counted_by_kind_and_said(copied, task):
+    cell = copied.read_table(f"tasks/{task.name}/cells.parquet")["h3_cell"][0].as_py()
+    key = f"tasks/{task.name}/windows/h3_cell={cell}/windows.parquet"
+    rows = copied.read_table(key).to_pylist()
+    samples = samples_key(task.imagery.sampling.source.root, f"frap{YEAR}")
+    kinds = copied.read_table(samples).to_pylist()
+    for number, kind in enumerate(["ring"] * 5 + ["burnt"]):
+        name = f"unseen{number}"
+        place = {"lon": rows[0]["lon"] + 0.1 * (number + 1)}
+        rows.append(rows[0] | place | {"window_name": name, "sample_id": name})
+        kinds.append(kinds[0] | {"sample_id": name, "kind": kind})
+    windows = pa.Table.from_pylist(rows, schema=WINDOW).sort_by("window_name")
+    copied.write_table(key, windows, Window, **MADE)
+    table = pa.Table.from_pylist(kinds, schema=SAMPLE).sort_by("sample_id")
+    copied.write_table(samples, table, Sample, **MADE)
+    said = []
+    with listening(silent, said.append):
+        outcome = ManifestStage(task).make(copied)
+    assert said == ["6 of 38 windows have no imagery: 5 ring, 1 burnt"]
+    assert outcome.metadata["without_imagery"].value == {"ring": 5, "burnt": 1}
+    (check,) = [c for c in outcome.checks if c.name == "imagery_coverage"]
+    assert (check.passed, check.blocking, check.description) == (False, False, said[0])
 
 
 def change_a_mask(store, task):

@@ -125,6 +125,32 @@ def test_nothing_is_mapped_without_imagery(imagery):
     assert made.scenes == set()
 
 
+@pytest.mark.parametrize(
+    ("lacking", "needed", "mapped"),
+    [
+        ("S2_2022-05", None, False),
+        ("S2_2022-07", None, False),
+        ("S2_2022-05", (False, True), True),  # training had windows without it
+        ("S2_2022-07", (False, True), False),
+    ],
+)
+def test_a_place_without_a_frame_that_is_needed_has_no_class(tmp_path, lacking, needed, mapped):
+    """A month before a fire, or after it, without the other tells nothing of what has burnt."""
+    bounds, two = (LEFT, TOP, LEFT + 64, TOP + 64), EXPERIMENT.replace("-t1", "-t2")
+    scenes = make_scenes(tmp_path / "scenes", skip=(lacking,))
+    config = ImageryConfig(frames=(-1, 1))
+    ensure_dataset(tmp_path / "dataset", config, str(scenes.folder), None, layout="files")
+    windows = WindowsConfig(size=8)
+    imagery = MapImagery(
+        tmp_path / "dataset", Experiment.parse(two), windows, config.frames, needed
+    )
+    made = run(*CASES["classification"][:1], imagery, CropGrid(8), bounds)
+    assert (made.classes != NODATA).all() == mapped
+    assert (made.classes == NODATA).all() != mapped
+    assert made.missing_frame == (0 if mapped else 64 * 64)
+    assert made.scenes
+
+
 def test_a_segmentation_checkpoint_has_a_class_for_every_pixel(dataset, tmp_path):
     name = "olmoearth_v1_2_nano-s2-ps4-ws16-t1-seg"
     write_model(tmp_path / "checkpoint.ckpt", name)

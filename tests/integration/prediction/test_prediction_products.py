@@ -58,6 +58,10 @@ def made(tmp_path_factory):
     areas = [area(ground_box(e, 0, 0, 2 * SIDE, 2 * SIDE), str(e)) for e in (NORTH, SOUTH)]
     said = {**record(areas), "head": "classification", "window_size": 8, "overlap": 0}
     said["content"] = "c" * 64
+    said["zones"] = [
+        {"epsg": epsg, "bounds": [x - 1, y - 1, x + 2 * SIDE + 1, y + 2 * SIDE + 1]}
+        for epsg, (x, y) in ORIGINS.items()
+    ]
     folder = MapStage(TASK).folder(said["request_id"])
     rows = []
     for epsg in (NORTH, SOUTH):
@@ -85,6 +89,7 @@ def made(tmp_path_factory):
                     "status": "done" if done else "no_data",
                     "class_pixels": counts if done else "{}",
                     "area_pixels": SIDE**2,
+                    "missing_frame_pixels": 0,
                 }
             )
     table = pa.Table.from_pylist(rows, schema=TILE)
@@ -124,6 +129,7 @@ def test_the_mosaics_hold_the_tiles_and_say_what_they_are(made):
         with rasterio.open(store.local_path(f"{folder}/mosaic/EPSG{epsg}.tif")) as opened:
             pixels = opened.read(1)
             assert opened.tags()["model_id"] == said["model_id"]
+            assert opened.tags()["positive"] == "burnt"
             assert opened.tags()["TIFFTAG_IMAGEDESCRIPTION"].startswith("SIMULATED")
         wanted = zone_pixels(epsg)
         wanted[SIDE:, SIDE:] = 255

@@ -17,7 +17,7 @@ from geofm_assets.core.errors import (
 )
 from geofm_assets.core.progress import silent
 from geofm_assets.core.stage import MissingUpstreamError
-from geofm_assets.prediction.asked import Asked, write_asked
+from geofm_assets.prediction.asked import Asked
 from geofm_assets.prediction.mask import open_mask
 from geofm_assets.prediction.request import read_request
 from geofm_assets.prediction.stages import MapStage, requests_partitions
@@ -60,9 +60,9 @@ def area(scenes, tmp_path):
     return write_request(tmp_path / "area.geojson", feature(degrees(scenes, 10, 10, 118, 118)))
 
 
-def ask(store, path, **options):
+def ask(store, world, path, **options):
     asked = Asked(read_request(path), EXPERIMENT, **options)
-    return write_asked(store, TASK, asked)
+    return STAGE.ask(store, source(world), asked)
 
 
 def make(store, scenes, map_id, report=silent, force=False):
@@ -91,7 +91,7 @@ def kill_after(number):
 
 
 def test_a_map_has_a_tile_for_every_part_and_says_what_it_is(store, scenes, area):
-    map_id = ask(store, area)
+    map_id = ask(store, scenes, area)
     outcome = make(store, scenes, map_id)
     table = tiles(store, map_id)
     assert table.num_rows == 4
@@ -101,14 +101,15 @@ def test_a_map_has_a_tile_for_every_part_and_says_what_it_is(store, scenes, area
     assert record["simulated"]
     assert record["days"][0]["valid_time"] == "2022-06-16"
     assert record["classes"] == list(STAGE.task.rule.classes)
-    assert record["zones"] == [{"epsg": 32632, "tiles": 4, "done": 4}]
-    assert record["licences"] == {"2022simpoint110": "unstated"}
+    (zone,) = record["zones"]
+    assert (zone["epsg"], zone["tiles"], zone["done"]) == (32632, 4, 4)
+    assert record["modalities"] == ["sentinel2_l2a"]
     assert all(check.passed for check in outcome.checks)
     assert outcome.metadata["pixels"] == pc.sum(table["area_pixels"]).as_py()
 
 
 def test_a_tile_lies_where_its_name_says_and_255_is_no_class(store, scenes, area):
-    map_id = ask(store, area)
+    map_id = ask(store, scenes, area)
     make(store, scenes, map_id)
     row = next(r for r in tiles(store, map_id).to_pylist() if r["col_min"] == 50_176)
     path = store.local_path(f"{STAGE.folder(map_id)}/tiles/{row['tile_id']}.tif")
@@ -130,7 +131,7 @@ def test_an_area_across_two_zones_is_mapped_by_each_on_its_side(tmp_path):
     scenes = make_scenes(tmp_path / "scenes", epsg=32631, left=746_250, top=4_700_800)
     store = trained_store(tmp_path / "store", scenes)
     path = write_request(tmp_path / "two.geojson", feature(degrees(scenes, 20, 20, 108, 108)))
-    map_id = ask(store, path)
+    map_id = ask(store, scenes, path)
     make(store, scenes, map_id)
     assert {row["epsg"] for row in tiles(store, map_id).to_pylist()} == {32631, 32632}
     seen = {32631: [], 32632: []}
@@ -148,17 +149,17 @@ def test_an_area_across_two_zones_is_mapped_by_each_on_its_side(tmp_path):
 
 
 def test_a_finished_map_is_left_alone(store, scenes, area):
-    map_id = ask(store, area)
+    map_id = ask(store, scenes, area)
     first = make(store, scenes, map_id)
     store.local_path(f"{STAGE.task.folder(EXPERIMENT)}/checkpoint.ckpt").unlink()  # never opened
     assert STAGE.is_current(store, source(scenes), map_id)
-    again = make(store, scenes, ask(store, area), report=kill_after(1))
+    again = make(store, scenes, ask(store, scenes, area), report=kill_after(1))
     assert again.skipped
     assert again.content == first.content
 
 
 def test_a_killed_run_goes_on_with_its_next_tile_and_ends_the_same(store, scenes, area):
-    map_id = ask(store, area)
+    map_id = ask(store, scenes, area)
     whole = make(store, scenes, map_id)
     wanted = files(store, map_id)
     shutil.rmtree(store.local_path(STAGE.folder(map_id)) / "tiles")
@@ -174,7 +175,7 @@ def test_a_killed_run_goes_on_with_its_next_tile_and_ends_the_same(store, scenes
 
 
 def test_a_lost_tile_is_made_again_alone(store, scenes, area):
-    map_id = ask(store, area)
+    map_id = ask(store, scenes, area)
     make(store, scenes, map_id)
     wanted = files(store, map_id)
     first = sorted(wanted)[0]
@@ -186,11 +187,32 @@ def test_a_lost_tile_is_made_again_alone(store, scenes, area):
 
 
 def test_another_model_makes_all_tiles_again(store, scenes, area):
-    map_id = ask(store, area)
+    map_id = ask(store, scenes, area)
     make(store, scenes, map_id)
     key = f"{STAGE.task.folder(EXPERIMENT)}/checkpoint.json"
     store.write_json(key, {**store.read_json(key), "model_id": "1" * 64})
     assert not STAGE.is_current(store, source(scenes), map_id)
+
+
+def test_other_scenes_are_another_map_and_the_first_one_stays(store, scenes, area, tmp_path):
+    first = ask(store, scenes, area)
+    make(store, scenes, first)
+    before = files(store, first)
+    shutil.copytree(scenes.folder, tmp_path / "moved")
+    assert ask(store, scenes, area, scenes=str(tmp_path / "moved")) == first
+    make_scenes(tmp_path / "others", left=511_360, top=4_700_800, seed=1)
+    other = ask(store, scenes, area, scenes=str(tmp_path / "others"))
+    assert other != first
+    make(store, scenes, other)
+    assert files(store, first) == before
+
+
+def test_scenes_that_changed_since_are_refused(store, scenes, area, tmp_path):
+    changing = make_scenes(tmp_path / "changing", left=511_360, top=4_700_800)
+    map_id = ask(store, changing, area)
+    make_scenes(tmp_path / "changing", left=511_360, top=4_700_800, seed=1)
+    with pytest.raises(RequestError, match="imagery has changed"):
+        make(store, changing, map_id)
 
 
 def test_a_mask_of_another_projection_decides_pixel_by_pixel(store, scenes, area, tmp_path):
@@ -202,9 +224,9 @@ def test_a_mask_of_another_projection_decides_pixel_by_pixel(store, scenes, area
     place = rasterio.transform.from_bounds(west, south, east, north, 90, 60)
     with rasterio.open(path, "w", driver="GTiff", crs="EPSG:4326", transform=place, **shape) as out:
         out.write(values, 1)
-    plain = ask(store, area)
+    plain = ask(store, scenes, area)
     make(store, scenes, plain)
-    map_id = ask(store, area, mask=open_mask(path, [1, 3]))
+    map_id = ask(store, scenes, area, mask=open_mask(path, [1, 3]))
     assert map_id != plain
     make(store, scenes, map_id)
     seen = 0
@@ -238,7 +260,7 @@ def test_a_mask_that_changed_since_is_refused(store, scenes, area, tmp_path):
         with rasterio.open(path, "w", width=8, height=8, count=1, **profile) as out:
             out.write(np.full((1, 8, 8), value, np.uint8))
         if value == 1:
-            map_id = ask(store, area, mask=open_mask(path, [1]))
+            map_id = ask(store, scenes, area, mask=open_mask(path, [1]))
     with pytest.raises(RequestError, match="mask has changed"):
         make(store, scenes, map_id)
 
@@ -250,12 +272,12 @@ def test_a_mask_that_leaves_nothing_is_refused(store, scenes, area, tmp_path):
     with rasterio.open(path, "w", width=8, height=8, count=1, **profile) as out:
         out.write(np.ones((1, 8, 8), np.uint8))
     with pytest.raises(ImageryError, match="leaves no pixel"):
-        make(store, scenes, ask(store, area, mask=open_mask(path, [1])))
+        make(store, scenes, ask(store, scenes, area, mask=open_mask(path, [1])))
 
 
 def test_a_place_without_imagery_is_refused_and_recorded(store, scenes, tmp_path):
     path = write_request(tmp_path / "far.geojson", feature(box(10.0, 45.0, 10.01, 45.01)))
-    map_id = ask(store, path)
+    map_id = ask(store, scenes, path)
     with pytest.raises(ImageryError, match="no imagery for the area about 2022-06-16"):
         make(store, scenes, map_id)
     notes = [json.loads(text) for text in files(store, map_id, ".json").values()]
@@ -264,7 +286,7 @@ def test_a_place_without_imagery_is_refused_and_recorded(store, scenes, tmp_path
 
 def test_parts_without_imagery_are_recorded(store, scenes, tmp_path):
     features = feature(degrees(scenes, 10, 10, 60, 60)), feature(box(10.0, 45.0, 10.01, 45.01))
-    map_id = ask(store, write_request(tmp_path / "two.geojson", *features))
+    map_id = ask(store, scenes, write_request(tmp_path / "two.geojson", *features))
     make(store, scenes, map_id)
     table = tiles(store, map_id)
     assert set(table["status"].to_pylist()) == {"done", "no_data"}
@@ -274,7 +296,7 @@ def test_parts_without_imagery_are_recorded(store, scenes, tmp_path):
 
 def test_an_experiment_without_a_checkpoint_is_named(store, scenes, area):
     other = EXPERIMENT.replace("ws8", "ws4")
-    map_id = write_asked(store, TASK, Asked(read_request(area), other))
+    map_id = STAGE.ask(store, source(scenes), Asked(read_request(area), other))
     with pytest.raises(MissingUpstreamError, match=f"geofm run {TASK} --experiment {other}"):
         make(store, scenes, map_id)
 
@@ -292,7 +314,7 @@ def test_a_checkpoint_of_another_task_or_experiment_is_refused(
 ):
     write_model(store.local_path(f"{STAGE.task.folder(EXPERIMENT)}/checkpoint.ckpt"), **changes)
     with pytest.raises(ExperimentError, match=message):
-        make(store, scenes, ask(store, area))
+        make(store, scenes, ask(store, scenes, area))
 
 
 def test_an_id_nobody_asked_for_is_refused(store, scenes):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,19 @@ def test_checkpoint_knows_its_head_and_frames(trained):
     found = read_checkpoint(trained.checkpoint)
     assert (found.experiment, found.frames) == (EXPERIMENT, (-1, 1))
     assert isinstance(found.build(), WindowSegmenter)
+
+
+def test_checkpoint_knows_which_frames_windows_had(trained):
+    found = read_checkpoint(trained.checkpoint)
+    assert len(found.frame_shares) == 2
+    assert found.frames_needed == (found.frame_shares[0] > 0.95, True)
+    for shares, needed in {
+        (1, 1): (True, True),
+        (0.9, 1): (False, True),
+        (0.9, 0.9): (False, True),
+    }.items():
+        assert replace(found, frame_shares=shares).frames_needed == needed
+    assert replace(found, frame_shares=None).frames_needed is None
 
 
 def test_history_has_scores_over_pixels(trained):

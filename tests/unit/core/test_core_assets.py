@@ -17,8 +17,9 @@ def make(cell: str) -> Outcome:
         raise GeofmError("The scene is broken", where="S2.tif", fix="Replace it")
     if cell == "c_crash":
         raise ZeroDivisionError("oops")
-    passed = cell != "c_contract"
-    check = CheckOutcome("contract", passed, "linear values" if not passed else "fine")
+    passed = cell not in ("c_contract", "c_warned")
+    text = "linear values" if not passed else "fine"
+    check = CheckOutcome("contract", passed, text, blocking=cell != "c_warned")
     return Outcome(f"content-{cell}", "inputs", {"name": cell}, [check])
 
 
@@ -69,6 +70,12 @@ def test_good_cells_are_recorded_and_each_bad_one_is_named(instance):
 def test_a_failed_check_is_recorded_for_its_own_cell(instance):
     run(instance, ["c1", "c_contract"])
     assert checks_by_partition(instance) == {"c1": "SUCCEEDED", "c_contract": "FAILED"}
+
+
+def test_a_cell_that_is_warned_of_stops_neither_itself_nor_the_range(instance):
+    assert run(instance, ["c1", "c_warned"]).success
+    assert instance.get_materialized_partitions(KEY) == {"c1", "c_warned"}
+    assert checks_by_partition(instance) == {"c1": "SUCCEEDED", "c_warned": "FAILED"}
 
 
 def test_what_stopped_a_cell_by_itself_is_the_cause_of_its_failure(instance):

@@ -104,13 +104,33 @@ def test_the_interval_is_that_of_a_paired_bootstrap():
 
 
 def test_groups_of_alike_windows_widen_the_interval():
-    wrong = TRUTH ^ (np.arange(40) < 10)
+    wrong = TRUTH ^ (np.arange(40) < 8)
     setups = points(ONE, TRUTH, wrong), points(TWO, TRUTH, TRUTH)
-    groups = {f"s{i:04d}": f"fire{i // 10}" for i in range(40)}
+    groups = {f"s{i:04d}": f"fire{i // 8}" for i in range(40)}
     alone, together = (only(compare(*setups, groups=g), "timesteps") for g in (None, groups))
-    assert (together["drawn"], together["blocks"]) == ("group", 4)
+    assert (together["drawn"], together["blocks"]) == ("group", 5)
     assert together["difference"] == alone["difference"]
     assert together["high"] - together["low"] > 1.5 * (alone["high"] - alone["low"])
+
+
+@pytest.mark.parametrize(("a_fire", "fires"), [(10, "4 groups"), (40, "1 group")])
+def test_few_fires_say_nothing_however_many_windows(a_fire, fires):
+    """Right everywhere against wrong everywhere, and still a matter of four fires."""
+    setups = points(ONE, TRUTH, 1 - TRUTH), points(TWO, TRUTH, TRUTH)
+    groups = {f"s{i:04d}": f"fire{i // a_fire}" for i in range(40)}
+    row = only(compare(*setups, groups=groups), "timesteps")
+    assert (row["difference"], row["low"], row["high"]) == (1, None, None)
+    end = f"{fires} drawn: too few groups for an interval, which takes 5"
+    assert row["statement"].endswith(end)
+
+
+def test_many_far_samples_do_not_make_few_fires_many():
+    truth = (np.arange(40) < 20).astype(int)
+    setups = points(ONE, truth, truth * 0), points(TWO, truth, truth)
+    groups = {f"s{i:04d}": f"fire{i // 10}" if i < 20 else f"far{i}" for i in range(40)}
+    row = only(compare(*setups, groups=groups), "timesteps")
+    assert (row["blocks"], row["blocks_held"], row["low"]) == (22, 2, None)
+    assert "22 groups drawn, 2 of them with each class: too few groups" in row["statement"]
 
 
 def test_only_experiments_equal_in_every_other_axis_are_pairs():
@@ -168,7 +188,7 @@ def test_without_experiments_every_axis_says_so():
 def test_one_window_gives_no_interval():
     row = only(compare(points(ONE, [0], [1]), points(TWO, [0], [0])), "timesteps")
     assert (row["difference"], row["low"], row["high"]) == (1, None, None)
-    assert "too few for an interval" in row["statement"]
+    assert "1 window drawn: too few windows for an interval" in row["statement"]
 
 
 def half_burnt(count):

@@ -10,11 +10,8 @@ from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_sco
 from geofm_assets.core.errors import ConfigError, ExperimentError
 from geofm_assets.core.schema import validate
 from geofm_assets.evaluation.schema import Score, SegmentationPart
-from geofm_assets.evaluation.segmentation_scores import (
-    scores_by_part,
-    segmentation_scores,
-    size_class,
-)
+from geofm_assets.evaluation.segmentation_parts import scores_by_part, size_class
+from geofm_assets.evaluation.segmentation_scores import segmentation_scores
 from geofm_assets.training.schema import MANIFEST
 from geofm_assets.training.window_rows import confusions, segmentation_table
 from tests.training_world import manifest_row
@@ -128,7 +125,20 @@ def test_groups_of_alike_windows_widen_the_interval():
 def test_a_split_with_one_group_is_drawn_by_window():
     rows = table(*drawn(3))
     alone = segmentation_scores(rows, CLASSES, groups=grouped(6, 6))
-    assert alone.equals(segmentation_scores(rows, CLASSES))
+    assert set(alone["groups"].to_pylist()) == {1}
+    windows = segmentation_scores(rows, CLASSES)
+    assert set(windows["groups"].to_pylist()) == {None}
+    assert alone.drop_columns("groups").equals(windows.drop_columns("groups"))
+
+
+def test_groups_say_how_many_a_metric_rests_on():
+    truth = np.zeros((6, SIZE, SIZE))
+    truth[0, 0, 0] = truth[1, 0, 0] = truth[4, 0, 0] = 1
+    nothing = np.zeros((6, SIZE, SIZE), int)
+    scores = segmentation_scores(table(truth, nothing), CLASSES, groups=grouped(6, 2))
+    assert value(scores, "accuracy", column="groups") == 3
+    assert value(scores, "recall_burnt", column="groups") == 2
+    assert value(scores, "precision_burnt", column="groups") == 0
 
 
 def test_split_without_a_labelled_pixel_has_no_scores():
@@ -215,11 +225,36 @@ def test_a_year_with_one_fire_has_no_interval(parts):
     assert of(parts, "fire_year", "2021", "recall_burnt", "low") is not None
 
 
-def test_metrics_that_rest_on_nothing_are_left_out(parts):
-    assert of(parts, "kind", "far", "recall_burnt") is None
-    assert of(parts, "kind", "far", "precision_burnt") == 0
-    assert of(parts, "kind", "ring", "iou_burnt") is None
+@pytest.mark.parametrize("metric", ["f1", "iou", "precision", "recall"])
+@pytest.mark.parametrize("kind", ["ring", "far"])
+def test_where_nothing_has_burnt_scores_of_burnt_are_null_and_say_why(parts, kind, metric):
+    assert of(parts, "kind", kind, f"{metric}_burnt") is None
+    assert of(parts, "kind", kind, f"{metric}_burnt", "reason") == "no labelled pixel is burnt"
+
+
+def test_false_alarms_are_the_share_of_unburnt_pixels_called_burnt(parts):
+    assert of(parts, "kind", "far", "false_alarm_rate_burnt") == 1 / 16
+    assert of(parts, "kind", "ring", "false_alarm_rate_burnt") == 0
     assert of(parts, "kind", "ring", "accuracy") == 1
+
+
+def test_a_pixel_of_burnt_on_the_edge_of_a_window_is_no_score():
+    truth, said = np.zeros((20, SIZE, SIZE)), np.zeros((20, SIZE, SIZE), int)
+    truth[0, 0, 0] = 1
+    rows = table(truth, said)
+    samples = SAMPLES.to_pylist()[1]
+    named = [samples | {"sample_id": name} for name in rows["sample_id"].to_pylist()]
+    parts = scores_by_part(rows, CLASSES, 1, pa.Table.from_pylist(named), resamples=10)
+    reason = of(parts, "kind", "ring", "f1_burnt", "reason")
+    assert reason == "only 1 of 320 labelled pixels are burnt"
+
+
+def test_a_part_that_is_all_burnt_has_no_false_alarms_to_count():
+    whole = np.ones((1, SIZE, SIZE))
+    parts = scores_by_part(table(whole, whole.astype(int)), CLASSES, 1, SAMPLES, resamples=10)
+    name = "false_alarm_rate_burnt"
+    assert of(parts, "kind", "burnt", name) is None
+    assert of(parts, "kind", "burnt", name, "reason") == "every labelled pixel is burnt"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ SIZES = st.sampled_from([1, 2, 4, 7, 16, 32, 48, 64, 160])
 @st.composite
 def grids(draw):
     size = draw(SIZES)
-    return CropGrid(size, draw(st.integers(0, size // 2)))
+    finer = [size - step for step in range(1, size // 2) if size % step == 0]
+    return CropGrid(size, draw(st.sampled_from([*range(size // 2 + 1), *finer])))
 
 
 def crops(grid, wanted, origin):
@@ -69,8 +70,8 @@ def test_without_overlap_every_pixel_counts_fully():
 
 
 @pytest.mark.parametrize("overlap", [-1, 5, 8])
-def test_crops_that_overlap_by_more_than_half_are_refused(overlap):
-    with pytest.raises(ConfigError, match="--overlap"):
+def test_crops_that_overlap_by_more_than_half_in_uneven_steps_are_refused(overlap):
+    with pytest.raises(ConfigError, match=r"--overlap.*Choose 0 to 4, or one of 6, 7"):
         CropGrid(8, overlap)
 
 

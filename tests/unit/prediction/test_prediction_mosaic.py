@@ -102,6 +102,41 @@ def test_tiles_that_overlap_and_agree_are_counted_once(tmp_path):
     assert sum(mosaic.class_pixels) == int((whole != 255).sum())
 
 
+def within_some() -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    pixels = np.full((512, 512), 255, np.uint8)
+    pixels[100:350, 30:260] = 0
+    pixels[120, 250] = 1
+    return pixels, (COLUMN + 29, ROW + 99, COLUMN + 261, ROW + 351)
+
+
+def test_it_reaches_no_further_than_what_is_asked_for(tmp_path):
+    pixels, within = within_some()
+    tiles = [
+        write_tile(
+            tmp_path / "tiles",
+            pixels[256 * y : 256 * (y + 1), 256 * x : 256 * (x + 1)],
+            at=(COLUMN + 256 * x, ROW + 256 * y),
+        )
+        for y, x in itertools.product(range(2), range(2))
+    ]
+    mosaic = build_mosaic(tiles, tmp_path / "m.tif", NORTH, FIRE, TAGS, within)
+    with rasterio.open(mosaic.path) as opened:
+        np.testing.assert_array_equal(opened.read(1), pixels[99:351, 29:261])
+        assert opened.block_shapes == [(512, 512)] * 2
+        assert opened.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        x, y = 10 * (COLUMN + 250.5), -10 * (ROW + 120.5)
+        assert next(opened.sample([(x, y)]))[0] == 1
+    assert mosaic.class_pixels == (250 * 230 - 1, 1)
+
+
+def test_a_class_beyond_what_is_asked_for_is_refused(tmp_path):
+    pixels, (left, top, right, bottom) = within_some()
+    tile = write_tile(tmp_path / "tiles", pixels)
+    within = (left, top, right - 2, bottom)
+    with pytest.raises(MapError, match="beyond the area"):
+        build_mosaic([tile], tmp_path / "m.tif", NORTH, FIRE, TAGS, within)
+
+
 def test_tiles_that_overlap_and_differ_are_refused(tmp_path):
     whole = classes(1)
     other = whole.copy()

@@ -87,6 +87,20 @@ def test_a_zone_maps_its_own_side_only():
             assert min(lons) > 12 - a_pixel
 
 
+def test_the_box_of_a_zone_holds_every_pixel_to_map_and_a_pixel_more():
+    (zone,) = partition({DAY: shapely.box(9.013, 45.021, 9.21, 45.117)})
+    left, top, right, bottom = zone.bounds
+    rows, columns = [], []
+    for corner, here in mapped(zone).items():
+        y, x = np.nonzero(here)
+        rows += [y.min() + corner[1], y.max() + corner[1]]
+        columns += [x.min() + corner[0], x.max() + corner[0]]
+    assert 0 <= min(columns) - left <= 1
+    assert 0 <= min(rows) - top <= 1
+    assert 1 <= right - max(columns) <= 2
+    assert 1 <= bottom - max(rows) <= 2
+
+
 def test_tiles_that_do_not_touch_the_area_are_left_out():
     ring = shapely.box(9, 45, 9.6, 45.6) - shapely.box(9.02, 45.02, 9.58, 45.58)
     (zone,) = partition({DAY: ring})

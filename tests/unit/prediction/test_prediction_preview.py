@@ -84,7 +84,8 @@ def test_the_item_names_model_data_times_and_that_it_is_simulated(item):
     said = item["properties"]
     assert said["geofm:model_id"] == "f" * 64
     assert said["geofm:experiment"].endswith("-seg")
-    assert said["geofm:label_collections"] == {"frap2022": "unstated"}
+    assert said["geofm:label_collections"][0]["licence"] == "ours"
+    assert said["geofm:imagery"]["modalities"] == ["sentinel2_l2a"]
     assert said["geofm:simulated"] is True
     assert said["title"].startswith("SIMULATED")
     assert (said["start_datetime"], said["end_datetime"]) == (
@@ -116,3 +117,11 @@ def test_the_items_files_are_described(item, tmp_path):
 def test_an_item_across_the_antimeridian_has_a_short_box(tmp_path):
     both = shapely.union_all([shapely.box(179, -17, 180, -16), shapely.box(-180, -17, -179, -16)])
     assert build_item(record([area(both)]), [], tmp_path)["bbox"] == [179, -17, -179, -16]
+
+
+def test_an_item_of_a_catalogues_imagery_links_to_its_collections(tmp_path):
+    said = record([area(shapely.box(9, 45, 9.1, 45.1))])
+    href = "https://example.org/stac/collections/sentinel-2-l2a"
+    said["terms"]["imagery"] = [{"collection": "sentinel-2-l2a", "source": href}]
+    links = build_item(said, [], tmp_path)["links"]
+    assert [(link["rel"], link["href"]) for link in links] == [("derived_from", href)]

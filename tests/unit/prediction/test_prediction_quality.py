@@ -76,8 +76,8 @@ def test_few_borders_are_not_judged(tmp_path):
     assert not found.enough
 
 
-def tiles(burnt: int, unburnt: int, asked: int) -> pa.Table:
-    row = {"col_min": 0, "col_max": TILE, "area_pixels": asked}
+def tiles(burnt: int, unburnt: int, asked: int, missing: int = 0) -> pa.Table:
+    row = {"col_min": 0, "col_max": TILE, "area_pixels": asked, "missing_frame_pixels": missing}
     return pa.Table.from_pylist(
         [{**row, "class_pixels": json.dumps({"burnt": burnt, "unburnt": unburnt})}]
     )
@@ -104,6 +104,12 @@ def test_a_sound_map_passes_every_check(tmp_path):
 
 def test_a_map_of_gaps_fails(tmp_path):
     assert not report(tmp_path, tiles(10, 30, 100), TRAINED)[1]["nodata_share"].passed
+
+
+def test_pixels_that_miss_a_frame_are_counted(tmp_path):
+    found = report(tmp_path, tiles(10, 90, 110, missing=8), TRAINED)[1]["nodata_share"]
+    assert "(8 miss a frame the model needs)" in found.text
+    assert found.numbers["missing_frame"] == 8
 
 
 def test_swapped_classes_fail(tmp_path):

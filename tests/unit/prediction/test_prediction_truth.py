@@ -169,6 +169,15 @@ def test_the_interval_is_over_groups_of_fires(tmp_path):
     assert iou["low"] < iou["value"] < iou["high"] == pytest.approx(0.75, abs=0.01)
 
 
+def test_one_group_of_fires_has_no_interval(tmp_path):
+    mosaic = write_mosaic(tmp_path, burnt(100, 100, 120, 120))
+    whole = [area(ground_box(NORTH, 0, 0, 400, 400))]
+    _, table = score([mosaic], [fire("a", (100, 100, 120, 130))], whole)
+    iou = summarize(table).to_pylist()[0]
+    assert iou["value"] == pytest.approx(2 / 3, abs=0.01)
+    assert (iou["groups"], iou["low"], iou["high"]) == (1, None, None)
+
+
 def test_any_frame_of_polygons_will_do(tmp_path):
     box = ground_box(NORTH, 100, 100, 120, 120)
     columns = {"fire_id": ["a"], "contained_date": [dt.datetime(2022, 6, 20)]}

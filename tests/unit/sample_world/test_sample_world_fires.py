@@ -11,9 +11,9 @@ import rasterio.features
 import shapely
 
 from geofm_assets.core.errors import ConfigError
-from geofm_assets.sample_world.build_fires import build_fires, fires_of
+from geofm_assets.sample_world.build_fires import CODE_VERSION, build_fires, fires_of
 from geofm_assets.sample_world.burns import Scar, burnt_share
-from geofm_assets.sample_world.fires import FIRST_MONTH, LAST_MONTH, fire_year
+from geofm_assets.sample_world.fires import FIRST_MONTH, LAST_MONTH, YEARS, fire_year, is_calm
 from geofm_assets.sample_world.pixels import EPOCH, land, optical
 from geofm_assets.sample_world.spectra import S2_BANDS
 
@@ -42,7 +42,7 @@ def test_a_build_broken_off_goes_on(world, tmp_path):
     folder = tmp_path / "half"
     shutil.copytree(world.perimeters.parent, folder)
     (folder / "sample_fires.json").unlink()
-    started = {"code": "1", "preset": PRESET, "seed": 0, "simulated": True}
+    started = {"code": CODE_VERSION, "preset": PRESET, "seed": 0, "simulated": True}
     (folder / "sample_fires.started.json").write_text(json.dumps(started))
     (folder / "perimeters.gpkg").unlink()
     whole = next((folder / "scenes").glob("S2_*.tif"))
@@ -114,6 +114,26 @@ def test_fires_are_imaged_the_month_before_and_after(world):
             assert fire.alarm.year == fire_year(districts[fire.district])
             assert FIRST_MONTH < fire.alarm.month <= fire.contained.month < LAST_MONTH
             assert fire.contained >= fire.alarm > EPOCH
+
+
+def test_calm_places_are_imaged_in_every_year(world):
+    districts, _ = fires_of(PRESET)
+    names = {path.name for path in world.scenes.glob("S2_*.tif")}
+    imaged = gpd.read_file(world.imaged).to_crs("EPSG:32632")
+    assert imaged["simulated"].all()
+    for district in districts:
+        years = {name[3:7] for name in names if district.name in name}
+        everywhere = years == {str(year) for year in YEARS}
+        assert everywhere == is_calm(district)
+        middle = shapely.Point(district.left + 800, district.top - 800)
+        assert imaged.contains(middle).any() == everywhere
+
+
+def test_a_split_of_the_demo_world_can_hold_several_fires():
+    districts, fires = fires_of("fires")
+    burnt = {fire.district for fire in fires if fire.kind == "wildfire"}
+    assert len(burnt) >= 25  # a fifth of them are five
+    assert sum(is_calm(district) for district in districts) >= 8
 
 
 def test_land_cover_is_that_of_the_districts(world):

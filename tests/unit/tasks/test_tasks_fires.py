@@ -8,7 +8,12 @@ import geofm_assets.tasks
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.labels.stages import label_source
 from geofm_assets.platform.definitions import fire_sources
-from geofm_assets.tasks.config import PERIMETERS_KEY, load_task_file, window_extent_m
+from geofm_assets.tasks.config import (
+    PERIMETERS_KEY,
+    TaskConfig,
+    load_task_file,
+    window_extent_m,
+)
 
 TASKS = Path(geofm_assets.tasks.__file__).parent
 SHIPPED = TASKS / "burned_area" / "defs.yaml"
@@ -108,3 +113,62 @@ def test_two_tasks_of_the_same_perimeters_share_them():
 def test_two_tasks_that_sample_fires_in_other_ways_are_refused():
     with pytest.raises(ConfigError, match="read fire perimeters in different ways"):
         fire_sources(sources({}, {"labels.calfire.samples.seed": 1}))
+
+
+AROUND = {
+    "windows.around": "polygons",
+    "windows.min_size": 16,
+    "experiments.head": ["segmentation"],
+}
+
+
+def test_windows_around_polygons_are_what_samples_are_taken_with():
+    config = load_task_file(SHIPPED, AROUND).config
+    around = config.labels.calfire.samples.around
+    assert (around.size, around.resolution) == (32, 10)
+    assert TaskConfig.model_validate(config.model_dump()) == config
+    assert load_task_file(SHIPPED).config.labels.calfire.samples.around is None
+
+
+def test_two_tasks_with_other_windows_around_polygons_are_refused():
+    assert len(fire_sources(sources(AROUND, {**AROUND, "windows.min_size": 8}))) == 1
+    with pytest.raises(ConfigError, match="read fire perimeters in different ways"):
+        fire_sources(sources({}, AROUND))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"experiments.head": ["classification", "segmentation"]}, r"must be \[segmentation\]"),
+        ({"labels.calfire.samples.max_points_per_fire": 5}, "max_points_per_fire is of points"),
+        ({"labels.calfire.samples.spacing_m": 400}, "spacing_m is of points"),
+        ({"windows.min_size": 64}, "min_size is 64, more than size 32"),
+        ({"windows.around": "points"}, "set around: polygons"),
+        (
+            {"labels.calfire.samples.around": {"size": 16, "resolution": 10}},
+            "samples.around follows from windows.size",
+        ),
+    ],
+)
+def test_what_does_not_go_with_windows_around_polygons_is_refused(override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_task_file(SHIPPED, AROUND | override)
+    assert "at --set" in str(caught.value)
+
+
+def test_other_labels_have_no_polygons():
+    with pytest.raises(ConfigError, match=r"windows.around polygons needs labels.source calfire"):
+        load_task_file(CROPLAND, {"windows.around": "polygons"})
+
+
+def test_a_task_file_of_polygons_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "defs.yaml"
+    text = SHIPPED.read_text().replace("{size: 32, ", "{size: 32, around: polygons, min_size: 16, ")
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"must be \[segmentation\]") as caught:
+        load_task_file(path)
+    assert f"{path}:{line_of(path, 'head: [')}" in str(caught.value)
+    path.write_text(text.replace("min_size: 16", "min_size: 160"))
+    with pytest.raises(ConfigError, match="more than size 32") as caught:
+        load_task_file(path)
+    assert f"{path}:{line_of(path, 'min_size')}" in str(caught.value)

@@ -1,6 +1,7 @@
 import dagster as dg
 import geopandas as gpd
 import pytest
+import shapely
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as END
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as START
 
@@ -178,6 +179,21 @@ def test_a_new_year_leaves_other_years_perimeters_alone(store, tmp_path, frap):
 
     # points regard the fires of every year
     assert anew == ["collections", "2021", "frap2019", "frap2020", "frap2021"]
+
+
+def test_rows_that_only_move_in_the_file_remake_no_samples(store, tmp_path, frap):
+    source = source_of(frap)
+    make_all(store, source)
+    cause = fire("A", 2019, 20_000, CAUSE=3)
+
+    # a row that is refused pushes all others down; one fire's cause is stated anew
+    write_frap(
+        tmp_path / "frap.gpkg",
+        [frap_row("NOTHING", shapely.Polygon()), *rows()[:1], cause, *rows()[2:]],
+    )
+    anew = make_all(store, source)
+
+    assert anew == ["collections", "1999", "2019", "2020"]
 
 
 def test_points_ask_for_every_years_perimeters(store, frap):

@@ -148,6 +148,13 @@ def test_a_file_that_is_none_is_refused(tmp_path, name):
         read(tmp_path / name)
 
 
+def test_a_layer_without_rows_is_refused(tmp_path):
+    pyogrio.write_dataframe(frap_frame(ROWS).iloc[:0], tmp_path / "f.gpkg")
+
+    with pytest.raises(LabelFileError, match="no rows"):
+        read(tmp_path / "f.gpkg")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(LabelFileError, match=r"does not exist at .*none.gpkg.*labels.calfire"):
         read(tmp_path / "none.gpkg")
