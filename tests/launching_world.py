@@ -32,6 +32,7 @@ class World:
     instance: dg.DagsterInstance
     job: dg.JobDefinition
     reports: list[tuple[int, int, str]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     @property
     def root(self) -> Path:
@@ -47,7 +48,11 @@ class World:
         order = CELLS if asset == "points" else MODELS
         with self.workers(count) as workers:
             return workers.make(
-                [dg.AssetKey(asset)], order, list(keys) or order, lambda *r: self.reports.append(r)
+                [dg.AssetKey(asset)],
+                order,
+                list(keys) or order,
+                lambda *r: self.reports.append(r),
+                say=self.said.append,
             )
 
     def order(self, name: str) -> Path:

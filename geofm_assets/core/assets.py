@@ -1,4 +1,4 @@
-"""The Dagster glue every stage shares: per-partition outcomes, checks, metadata.
+"""The Dagster glue every stage shares: steps that report an outcome, or one a partition.
 
 A run may cover a range of partitions. Each good partition is then logged as its own
 materialization with its own metadata, data version and checks, in key order, and the step fails
@@ -7,10 +7,9 @@ partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.
 """
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -19,22 +18,19 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from geofm_assets.core.check_descriptions import CHECK_DESCRIPTIONS
 from geofm_assets.core.errors import GeofmError
+from geofm_assets.core.events import (
+    INPUTS_TAG,
+    check_results,
+    evaluation,
+    materialization,
+    severity,
+    to_metadata,
+)
 from geofm_assets.core.held_open import held_open, keep_connected
 from geofm_assets.core.input_tags import input_tags
-from geofm_assets.core.outcome import (
-    CheckOutcome,
-    Columns,
-    Json,
-    Link,
-    Location,
-    Markdown,
-    Outcome,
-    require_checks,
-)
-from geofm_assets.core.progress import notify
-from geofm_assets.core.redact import redact, redacting, without_secrets
-
-INPUTS_TAG = "geofm/inputs"
+from geofm_assets.core.outcome import Outcome, require_checks
+from geofm_assets.core.progress import notify, speaking
+from geofm_assets.core.redact import redact, without_secrets
 
 
 class PartitionConfig(dg.Config):
@@ -69,31 +65,6 @@ def check_specs(
     ]
 
 
-def to_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values and the wrappers of `core/outcome.py` as Dagster metadata, without secrets."""
-    clean = redacting()
-    return {name: _metadata_value(value, clean) for name, value in values.items()}
-
-
-def _metadata_value(value: Any, clean: Callable[[Any], Any]) -> Any:
-    match value:
-        case Markdown(text):
-            return dg.MetadataValue.md(clean(text))
-        case Json(content):
-            return dg.MetadataValue.json(clean(content))
-        case Link(url):
-            return dg.MetadataValue.url(clean(url))
-        case Location(path):
-            return dg.MetadataValue.path(clean(path))
-        case Columns(schema):
-            columns = [dg.TableColumn(f.name, str(f.type)) for f in schema]
-            return dg.MetadataValue.table_schema(dg.TableSchema(columns))
-        case str() | dict() | list():
-            return clean(value)
-        case _:
-            return value
-
-
 @contextmanager
 def _no_secrets_in_errors() -> Iterator[None]:
     """Dagster records an exception with all that caused it, so none of them may tell a secret."""
@@ -106,6 +77,11 @@ def _no_secrets_in_errors() -> Iterator[None]:
         raise clean from clean.__cause__
 
 
+def _said_in_log(context: AssetExecutionContext) -> AbstractContextManager[None]:
+    """What a stage says goes into the run's log too, where whoever launched the run finds it."""
+    return speaking(lambda text: context.log.warning(redact(text)))
+
+
 def emit(
     context: AssetExecutionContext, work: Callable[[], Outcome]
 ) -> Iterator[dg.MaterializeResult[Any]]:
@@ -113,13 +89,13 @@ def emit(
 
     Failed blocking checks are recorded before the step fails, so that the UI shows why.
     """
-    with _no_secrets_in_errors():
+    with _no_secrets_in_errors(), _said_in_log(context):
         outcome = work()
-    results = _check_results(context.asset_key, outcome)
+    results = check_results(context.asset_key, outcome)
     failed = [c for c in outcome.checks if c.blocking and not c.passed]
     if failed:
         for check in outcome.checks:
-            context.log_event(_evaluation(context.asset_key, check, None))
+            context.log_event(evaluation(context.asset_key, check, None))
         raise dg.Failure(
             "; ".join(f"check {c.name} failed: {c.description}" for c in failed),
             allow_retries=False,
@@ -160,7 +136,7 @@ def emit_partitions(
     done: list[Outcome] = []
     keep_connected(context.instance.event_log_storage)
     read = input_tags(context) if len(keys) > 1 and alone else {}
-    with held_open(_event_databases(context)):
+    with held_open(_event_databases(context)), _said_in_log(context):
         for number, key in enumerate(keys, start=1):
             try:
                 outcome = work(key)
@@ -178,7 +154,7 @@ def emit_partitions(
                 continue
             done.append(outcome)
             if len(keys) > 1 and alone:
-                event = _materialization(context.asset_key, key, outcome, code_version, read)
+                event = materialization(context.asset_key, key, outcome, code_version, read)
                 context.log_event(event)
             elif len(keys) > 1:
                 context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
@@ -197,7 +173,7 @@ def emit_partitions(
         yield dg.MaterializeResult(
             metadata=to_metadata(done[0].metadata),
             data_version=dg.DataVersion(done[0].content),
-            check_results=_check_results(context.asset_key, done[0]),
+            check_results=check_results(context.asset_key, done[0]),
             tags={INPUTS_TAG: done[0].inputs[:63]},
         )
         return
@@ -211,7 +187,7 @@ def emit_partitions(
             check_name=spec.name,
             passed=passed == len(keys),
             metadata={"partitions": len(keys), "passed": passed},
-            severity=_severity(failed[0]) if failed else dg.AssetCheckSeverity.ERROR,
+            severity=severity(failed[0]) if failed else dg.AssetCheckSeverity.ERROR,
             description="summary of the run's range; each partition has its own record",
         )
         summaries.append(summary)
@@ -219,14 +195,6 @@ def emit_partitions(
         yield from summaries
     else:
         yield dg.MaterializeResult(check_results=summaries)
-
-
-def recorded(
-    key: dg.AssetKey, partition: str, outcome: Outcome, code_version: str
-) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """A partition's outcome as events, for what was made outside a step of its asset."""
-    checks = [_evaluation(key, check, partition) for check in outcome.checks]
-    return [_materialization(key, partition, outcome, code_version), *checks]
 
 
 def _event_databases(context: AssetExecutionContext) -> list[Path]:
@@ -244,64 +212,9 @@ def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:
     return definition.get_partition_keys(dynamic_partitions_store=context.instance)
 
 
-def _materialization(
-    key: dg.AssetKey,
-    partition: str,
-    outcome: Outcome,
-    code_version: str,
-    read: Mapping[str, str] = MappingProxyType({}),
-) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(
-        asset_key=key,
-        partition=partition,
-        metadata=to_metadata(outcome.metadata),
-        tags={
-            **read,
-            "dagster/data_version": outcome.content,
-            "dagster/code_version": code_version,
-            INPUTS_TAG: outcome.inputs[:63],
-        },
-    )
-
-
-def _evaluation(
-    key: dg.AssetKey, check: CheckOutcome, partition: str | None
-) -> dg.AssetCheckEvaluation:
-    clean = redacting()
-    return dg.AssetCheckEvaluation(
-        asset_key=key,
-        check_name=check.name,
-        passed=check.passed,
-        description=clean(check.description),
-        metadata=clean(check.metadata),
-        partition=partition,
-        blocking=check.blocking,
-        severity=_severity(check),
-    )
-
-
-def _severity(check: CheckOutcome) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
-
-
 def _log_checks(
     context: AssetExecutionContext, outcome: Outcome, partition: str, *, single: bool
 ) -> None:
     for check in outcome.checks:
         if not single or not check.passed:
-            context.log_event(_evaluation(context.asset_key, check, partition))
-
-
-def _check_results(key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckResult]:
-    clean = redacting()
-    return [
-        dg.AssetCheckResult(
-            asset_key=key,
-            check_name=check.name,
-            passed=check.passed,
-            description=clean(check.description),
-            metadata=clean(check.metadata),
-            severity=_severity(check),
-        )
-        for check in outcome.checks
-    ]
+            context.log_event(evaluation(context.asset_key, check, partition))

@@ -55,6 +55,22 @@ def listening(report: Report, speak: Say = unsaid) -> Iterator[None]:
         _speaker.reset(spoken)
 
 
+@contextmanager
+def speaking(speak: Say) -> Iterator[None]:
+    """Send what `say` is told to one more listener, within this context."""
+    before = _speaker.get()
+
+    def both(text: str) -> None:
+        before(text)
+        speak(text)
+
+    token = _speaker.set(both)
+    try:
+        yield
+    finally:
+        _speaker.reset(token)
+
+
 def notify(done: int, total: int, note: str) -> None:
     """Tell whoever listens in this context (the command line's progress bar)."""
     _listener.get()(done, total, note)

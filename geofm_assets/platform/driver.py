@@ -186,7 +186,9 @@ class Driver:
         ops = {key.to_python_identifier(): forced for key in keys} if force else {}
         order = self.instance.get_dynamic_partitions(partition_set) if partition_set else None
         if self._workers is not None:
-            failures = self._workers.make(keys, order, todo, self.reporter.progress, ops)
+            failures = self._workers.make(
+                keys, order, todo, self.reporter.progress, ops, self.reporter.say
+            )
             if failures:
                 raise _failed(keys, "; ".join(dict.fromkeys(failures)))
         elif order is not None:

@@ -1,5 +1,6 @@
 """One launched run as its launcher sees it: what it made, what it says, whether it still lives."""
 
+import logging
 import os
 import socket
 import time
@@ -37,6 +38,7 @@ class LaunchedRun:
         deaths: runs for the same partitions that were lost before, without making one.
         made: partitions it has recorded ("" for an asset that has none).
         note: the last line of its log.
+        said: warnings in its log that nobody has been told of.
         ended: how it ended; None while it goes on.
         began: when it was launched, or found, by time.monotonic().
     """
@@ -48,6 +50,7 @@ class LaunchedRun:
     deaths: int = 0
     made: set[str] = field(default_factory=set)
     note: str = ""
+    said: list[str] = field(default_factory=list)
     ended: DagsterRunStatus | None = None
     began: float = field(default_factory=time.monotonic)
     _failures: list[DagsterEvent] = field(default_factory=list)
@@ -74,9 +77,12 @@ class LaunchedRun:
             found = instance.get_records_for_run(self.run_id, self._cursor, limit=_EVENTS)
             self._cursor, more = found.cursor, found.has_more
             for record in found.records:
-                event = record.event_log_entry.dagster_event
+                entry = record.event_log_entry
+                event = entry.dagster_event
                 if event is None:
-                    self.note = record.event_log_entry.user_message or self.note
+                    self.note = entry.user_message or self.note
+                    if entry.level == logging.WARNING:
+                        self.said.append(entry.user_message)
                 else:
                     self._note_event(event)
 

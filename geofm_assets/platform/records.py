@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, get_input_data_version_tag
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
-from geofm_assets.core.assets import INPUTS_TAG
+from geofm_assets.core.events import INPUTS_TAG
 
 
 @dataclass(frozen=True)

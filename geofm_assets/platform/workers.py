@@ -7,7 +7,7 @@ and started again at any time: runs it left behind are waited for, not made twic
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from dagster._core.workspace.context import BaseWorkspaceRequestContext
 
 from geofm_assets.core.compute import POD_TAG, KubernetesSettings
 from geofm_assets.core.errors import ConfigError
-from geofm_assets.core.progress import Report
+from geofm_assets.core.progress import Report, Say, unsaid
 from geofm_assets.core.settings import Settings
 from geofm_assets.platform.code_location import code_origin, open_workspace, remote_origin
 from geofm_assets.platform.launched import LAUNCHED_TAG, LaunchedRun, launched_by
@@ -103,6 +103,7 @@ class Workers:
         todo: Sequence[str],
         report: Report,
         ops: Mapping[str, Any] | None = None,
+        say: Say = unsaid,
     ) -> list[str]:
         """Make partitions of assets.
 
@@ -112,6 +113,7 @@ class Workers:
             todo: partitions to make; [""] for assets that have none.
             report: told of partitions made.
             ops: run config of the assets' steps, by name.
+            say: told what the stages say in the log of their runs.
 
         Returns:
             Why something could not be made; empty if all was.
@@ -128,6 +130,9 @@ class Workers:
                 while waiting and len(running) < self._count:
                     running.append(self._launch(waiting.popleft(), ops or {}))
                 self._look(running)
+                for run in running:
+                    while run.said:
+                        say(run.said.pop(0))
                 for run in [run for run in running if run.ended]:
                     running.remove(run)
                     made += len(run.made)
@@ -142,7 +147,7 @@ class Workers:
         report(made, max(len(todo), 1), "recorded")
         return failures
 
-    def settle(self, keys: Sequence[dg.AssetKey], say: Callable[[str], None]) -> None:
+    def settle(self, keys: Sequence[dg.AssetKey], say: Say) -> None:
         """Wait for runs of assets that an earlier process launched and did not see end.
 
         Args:

@@ -1,8 +1,8 @@
 """A code location of three assets, for tests that launch runs; `geofm run`'s own takes seconds.
 
 What a step does beside its work is ordered by files in the store's folder `orders`: `die-KEY`
-kills the process, once; `die_always-KEY` each time; `refuse-KEY` is one of our own errors; `hold`
-lets steps wait until it is gone.
+kills the process, once; `die_always-KEY` each time; `refuse-KEY` is one of our own errors;
+`say-KEY` has the step say something; `hold` lets steps wait until it is gone.
 """
 
 import json
@@ -20,6 +20,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 from geofm_assets.core.assets import PartitionConfig, emit_partitions  # noqa: E402
 from geofm_assets.core.errors import GeofmError  # noqa: E402
 from geofm_assets.core.outcome import Outcome  # noqa: E402
+from geofm_assets.core.progress import say  # noqa: E402
 from geofm_assets.core.resources import StoreResource, gpu_step  # noqa: E402
 from geofm_assets.core.settings import load_settings  # noqa: E402
 from geofm_assets.core.store import Store  # noqa: E402
@@ -39,6 +40,8 @@ def work(store: Store, asset: str, key: str) -> Outcome:
         os.kill(os.getpid(), signal.SIGKILL)
     if (orders / f"refuse-{key}").exists():
         raise GeofmError("It was refused", where=key, fix="Order otherwise")
+    if (orders / f"say-{key}").exists():
+        say(f"{key} lacks half of its rows")
     until = time.monotonic() + 120
     while (orders / "hold").exists() and time.monotonic() < until:
         time.sleep(0.05)

@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from geofm_assets.core.assets import check_specs, emit_partitions, recorded
+from geofm_assets.core.assets import check_specs, emit_partitions
+from geofm_assets.core.events import recorded
 from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.progress import notify
 from geofm_assets.core.resources import StoreResource

@@ -22,6 +22,7 @@ def world(tmp_path, monkeypatch):
 def test_cells_are_made_in_ranges_and_a_lost_range_goes_on_where_it_ended(world):
     world.order("die-c05")
     world.order("refuse-c09")
+    world.order("say-c10")
     failures = world.make("points")
     assert len(failures) == 1
     assert "c09: It was refused" in failures[0]
@@ -34,6 +35,7 @@ def test_cells_are_made_in_ranges_and_a_lost_range_goes_on_where_it_ended(world)
     made = world.lines("points", "c00")[0]
     assert made["GEOFM_EXECUTOR"] == "multiprocess"
     assert world.reports[-1][:2] == (11, 12)
+    assert world.said == ["c10 lacks half of its rows"]
 
 
 def test_runs_of_a_lost_command_line_are_waited_for(world):
