@@ -23,6 +23,7 @@ from geofm_assets import (  # noqa: E402
     cli_predict,
     cli_train,
 )
+from geofm_assets.cli_terminal import JsonOption, StoreOption  # noqa: E402
 from geofm_assets.core.errors import GeofmError  # noqa: E402
 from geofm_assets.core.hosts import is_loopback  # noqa: E402
 from geofm_assets.core.redact import redact_logs, redacted_traceback  # noqa: E402
@@ -43,9 +44,6 @@ app.command()(cli_train.train)
 # a pipe has no width of its own; score tables need more than the usual 80 columns
 console = Console(width=None if sys.stdout.isatty() else 120)
 
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="Folder or URL of the store [env: GEOFM_STORE].")
-]
 TaskArgument = Annotated[str, typer.Argument(help="Name of a task, e.g. worldcereal_cropland.")]
 
 
@@ -140,7 +138,7 @@ def _drive(
     workers: int | None = None,
 ) -> None:
     from geofm_assets.platform.driver import Driver
-    from geofm_assets.platform.report import Reporter, print_parts, print_scores
+    from geofm_assets.platform.report import Reporter, print_results
 
     driver = Driver(settings, task, Reporter(console))
     settings.remember()
@@ -150,14 +148,8 @@ def _drive(
     chosen = experiments or [grid.default.name]
     console.print(f"Experiment: {', '.join(chosen)}")
     driver.run(chosen, force=force, workers=workers)
-    table = driver.store.read_table(f"tasks/{task}/scores.parquet")
     console.print()
-    for split in ("val", "test"):
-        print_scores(console, table, split)
-    for name in chosen:
-        key = f"tasks/{task}/experiments/{name}/metrics_by_part.parquet"
-        if driver.store.exists(key):
-            print_parts(console, driver.store.read_table(key))
+    print_results(console, driver.store, task, chosen)
     console.print(f"Store: {settings.store}")
 
 
@@ -165,7 +157,7 @@ def _drive(
 def scores(
     task: TaskArgument,
     store: StoreOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
     split: Annotated[str, typer.Option(help="Split of the table.")] = "test",
 ) -> None:
     """Print the scores of every experiment that has been run."""
@@ -190,7 +182,7 @@ def scores(
 @app.command()
 def status(
     store: StoreOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say for every stage of every task how much is made, current and missing."""
     from geofm_assets.platform.status import print_status, task_status
@@ -277,12 +269,11 @@ def ui(
     os.environ["GEOFM_STORE"] = settings.store
     register_all(settings)
     if not is_loopback(host):
-        console.print(
+        said = (
             f"Warning: the UI has no login. Whoever reaches {host}:{port} can start runs and read "
-            "what they record. Put it behind something that asks who they are: docs/security.md",
-            style="bold yellow",
-            soft_wrap=True,
+            "what they record. Put it behind something that asks who they are: docs/security.md"
         )
+        console.print(said, style="bold yellow", soft_wrap=True)
     console.print(f"Dagster UI: http://{host}:{port}   (store {settings.store}; Ctrl-C ends it)")
     command = ["dagster", "dev", "-m", "definitions", "-h", host, "-p", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])

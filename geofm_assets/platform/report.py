@@ -7,6 +7,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from geofm_assets.core.store import Store
 from geofm_assets.evaluation.bootstrap import LEAST_BLOCKS
 
 Row = Mapping[str, Any]
@@ -60,6 +61,24 @@ class Reporter:
             self._status = None
         if seconds >= 1:
             self.console.print(f"        {seconds:.1f} s", style="dim")
+
+
+def print_results(console: Console, store: Store, task: str, experiments: Sequence[str]) -> None:
+    """Scores of a task on validation and test, then what parts of them some experiments have.
+
+    Args:
+        console: where to print.
+        store: that holds the scores.
+        task: name of the task.
+        experiments: names of those whose scores by part are printed, where there are any.
+    """
+    table = store.read_table(f"tasks/{task}/scores.parquet")
+    for split in ("val", "test"):
+        print_scores(console, table, split)
+    for name in experiments:
+        key = f"tasks/{task}/experiments/{name}/metrics_by_part.parquet"
+        if store.exists(key):
+            print_parts(console, store.read_table(key))
 
 
 def print_scores(console: Console, scores: pa.Table, split: str = "test") -> None:
