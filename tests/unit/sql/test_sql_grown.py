@@ -1,7 +1,11 @@
 """Files that an earlier version wrote, of a source that has gained columns since."""
 
-import pyarrow as pa
+import uuid
 
+import pyarrow as pa
+import pytest
+
+from geofm_assets.core.store import Store
 from geofm_assets.evaluation.schema import SCORE
 from geofm_assets.platform.sql_models import load_models, run_model, source_files
 from tests.unit.sql.conftest import put
@@ -18,6 +22,13 @@ FROM scores
 ORDER BY experiment
 """
 BEFORE = pa.schema([field for field in SCORE if field.name != "groups"])
+
+
+@pytest.fixture(params=["files", "objects"])
+def store(request, tmp_path):
+    """A folder, which DuckDB reads itself, and what stands for a bucket, which Arrow reads."""
+    kept = f"memory://{uuid.uuid4().hex}" if request.param == "objects" else tmp_path / "store"
+    return Store(kept)
 
 
 def key(experiment):
