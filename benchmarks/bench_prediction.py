@@ -239,6 +239,7 @@ def _write_checkpoint(path: Path) -> None:
     from geofm_assets.models.config import EncoderSpec
     from geofm_assets.models.encoders import build_encoder
     from geofm_assets.training.checkpoint import band_contract, identity, write_checkpoint
+    from geofm_assets.training.config import TrainingConfig
     from geofm_assets.training.experiments import Experiment
     from geofm_assets.training.segmentation import window_model
 
@@ -258,6 +259,7 @@ def _write_checkpoint(path: Path) -> None:
             "classes": list(_CLASSES),
             "label_rule": rule,
             "band_contract": contract,
+            "training": TrainingConfig().model_dump(),
             "frames": list(_FRAMES),
             "weights": {"start": "random initialisation, seed 0"},
             "simulated": True,
