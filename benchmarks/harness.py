@@ -86,11 +86,13 @@ def tree_cpu() -> float:
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
         used = resource.getrusage(who)
         total += used.ru_utime + used.ru_stime
-    for pid in descendants(os.getpid()):
-        fields = _stat(pid)
-        if fields is not None:  # utime, stime, cutime, cstime
-            total += sum(int(ticks) for ticks in fields[11:15]) / _TICK
-    return total
+    return total + sum(cpu_of(pid) for pid in descendants(os.getpid()))
+
+
+def cpu_of(pid: int) -> float:
+    """User and system seconds of a process and its ended children; 0 if it has ended."""
+    fields = _stat(pid)  # utime, stime, cutime, cstime
+    return 0.0 if fields is None else sum(int(ticks) for ticks in fields[11:15]) / _TICK
 
 
 def descendants(pid: int) -> list[int]:

@@ -8,7 +8,7 @@ partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dagster import AssetExecutionContext
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from geofm_assets.core.check_descriptions import CHECK_DESCRIPTIONS
+from geofm_assets.core.claims import claimed
 from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.events import (
     INPUTS_TAG,
@@ -26,11 +27,13 @@ from geofm_assets.core.events import (
     severity,
     to_metadata,
 )
+from geofm_assets.core.fence import Fence
 from geofm_assets.core.held_open import held_open, keep_connected
 from geofm_assets.core.input_tags import input_tags
 from geofm_assets.core.outcome import Outcome, require_checks
 from geofm_assets.core.progress import notify, speaking
 from geofm_assets.core.redact import redact, without_secrets
+from geofm_assets.core.resources import StoreResource
 
 
 class PartitionConfig(dg.Config):
@@ -77,6 +80,15 @@ def _no_secrets_in_errors() -> Iterator[None]:
         raise clean from clean.__cause__
 
 
+def _alone(context: AssetExecutionContext, partition: str = "") -> AbstractContextManager[None]:
+    """Be the only one to make an asset, or a partition of it; an asset of no store needs not."""
+    opened: StoreResource | None = getattr(context.resources, "store", None)
+    if opened is None:
+        return nullcontext()
+    parts = [*context.asset_key.path, partition] if partition else context.asset_key.path
+    return claimed(opened.open(), "/".join(parts), context.log.info)
+
+
 def _said_in_log(context: AssetExecutionContext) -> AbstractContextManager[None]:
     """What a stage says goes into the run's log too, where whoever launched the run finds it."""
     return speaking(lambda text: context.log.warning(redact(text)))
@@ -87,25 +99,29 @@ def emit(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Run an unpartitioned stage and report it, its checks included.
 
-    Failed blocking checks are recorded before the step fails, so that the UI shows why.
+    Failed blocking checks are recorded before the step fails, so that the UI shows why. Runs that
+    make the same asset take turns, until what they made is recorded.
     """
-    with _no_secrets_in_errors(), _said_in_log(context):
-        outcome = work()
-    results = check_results(context.asset_key, outcome)
-    failed = [c for c in outcome.checks if c.blocking and not c.passed]
-    if failed:
-        for check in outcome.checks:
-            context.log_event(evaluation(context.asset_key, check, None))
-        raise dg.Failure(
-            "; ".join(f"check {c.name} failed: {c.description}" for c in failed),
-            allow_retries=False,
+    fence = Fence(context)
+    with _no_secrets_in_errors(), _alone(context):
+        with _said_in_log(context):
+            outcome = work()
+        fence.require()
+        results = check_results(context.asset_key, outcome)
+        failed = [c for c in outcome.checks if c.blocking and not c.passed]
+        if failed:
+            for check in outcome.checks:
+                context.log_event(evaluation(context.asset_key, check, None))
+            raise dg.Failure(
+                "; ".join(f"check {c.name} failed: {c.description}" for c in failed),
+                allow_retries=False,
+            )
+        yield dg.MaterializeResult(
+            metadata=to_metadata(outcome.metadata),
+            data_version=dg.DataVersion(outcome.content),
+            check_results=results,
+            tags={INPUTS_TAG: outcome.inputs[:63]},
         )
-    yield dg.MaterializeResult(
-        metadata=to_metadata(outcome.metadata),
-        data_version=dg.DataVersion(outcome.content),
-        check_results=results,
-        tags={INPUTS_TAG: outcome.inputs[:63]},
-    )
 
 
 def emit_partitions(
@@ -113,6 +129,7 @@ def emit_partitions(
     work: Callable[[str], Outcome],
     *,
     code_version: str,
+    alone: bool = False,
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Run a per-partition stage over the run's partitions and report each by itself.
 
@@ -120,10 +137,11 @@ def emit_partitions(
         context: of a partitioned asset with `output_required=False` and declared check specs.
         work: makes one partition; raises if it cannot.
         code_version: recorded with each partition.
+        alone: whether one process at a time makes a partition, see `claims`.
 
     Raises:
         dagster.Failure: at the end, naming every partition that failed and why; caused by what
-            failed if that is one partition.
+            failed if that is one partition. At once if the run was given up for lost meanwhile.
     """
     keys = list(context.partition_keys)
     order = {key: i for i, key in enumerate(_ordered_keys(context))}
@@ -134,14 +152,19 @@ def emit_partitions(
     failures: dict[str, str] = {}
     causes: list[BaseException] = []
     done: list[Outcome] = []
+    fence = Fence(context)
     keep_connected(context.instance.event_log_storage)
     read = input_tags(context) if len(keys) > 1 and alone else {}
     with held_open(_event_databases(context)), _said_in_log(context):
         for number, key in enumerate(keys, start=1):
             try:
-                outcome = work(key)
+                with _alone(context, key) if alone else nullcontext():
+                    outcome = work(key)
+                fence.require()
                 _log_checks(context, outcome, key, single=len(keys) == 1)
                 require_checks(outcome, f"partition {key}")
+            except dg.Failure:  # the fence
+                raise
             except GeofmError as error:
                 failures[key] = str(error)
                 causes.append(without_secrets(error))

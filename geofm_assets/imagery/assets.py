@@ -62,6 +62,7 @@ def build_imagery_assets(task: ImageryTask) -> list[dg.AssetsDefinition]:
             context,
             lambda cell: rasters_stage.make(opened, cell, config.force),
             code_version=rasters_stage.code_version,
+            alone=True,  # rslearn's scratch dataset of a cell lies in one place
         )
 
     @dg.asset(

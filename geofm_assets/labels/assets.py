@@ -135,7 +135,8 @@ def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
             rdm: RdmClient = context.resources.rdm
             return files.make(opened, rdm.open(), collection_id, config.force)
 
-        yield from emit_partitions(context, work, code_version=files.code_version)
+        # a download goes on from the part of it that is there
+        yield from emit_partitions(context, work, code_version=files.code_version, alone=True)
 
     @dg.asset(
         key=points_key,

@@ -25,7 +25,7 @@ from geofm_assets.core.settings import Settings, load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.launched import alive
 from geofm_assets.platform.launching import run_launcher_config
-from geofm_assets.platform.pools import free_slots
+from geofm_assets.platform.pools import free_slots, set_pool_limits
 
 HOME_KEY = "dagster_home"
 DRIVER_TAG = "geofm/driver"
@@ -147,18 +147,19 @@ def write_config(store: Store, settings: Settings) -> Path | None:
 
 
 def open_instance(store: Store, settings: Settings | None = None) -> dg.DagsterInstance:
-    """The instance of a store, with runs whose process died marked as failed.
+    """The instance of a store: runs whose process died marked as failed, pools with limits.
 
     Args:
         store: whose instance it is.
         settings: as `dagster_home`.
 
     Raises:
-        ConfigError: as `dagster_home`, or the database does not answer.
+        ConfigError: as `dagster_home` and `set_pool_limits`, or the database does not answer.
     """
     instance = load_instance(dagster_home(store, settings))
     _fail_dead_runs(instance)
     free_slots(instance)
+    set_pool_limits(instance)
     return instance
 
 

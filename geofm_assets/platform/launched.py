@@ -14,11 +14,13 @@ from dagster._core.workspace.context import BaseWorkspaceRequestContext
 from dagster._daemon.daemon import MonitoringDaemon
 from dagster._daemon.monitoring.run_monitoring import count_resume_run_attempts
 
+from geofm_assets.core.fence import FENCE_SECONDS
 from geofm_assets.platform.failures import message_of, why
 
 LAUNCHED_TAG = "geofm/launched_by"
 _LOOKS = 3  # in a row that must find nothing before a run counts as lost
 _EVENTS = 1000
+_STRAGGLE_SECONDS = 3 * FENCE_SECONDS
 _ENDS = {
     DagsterEventType.RUN_SUCCESS: DagsterRunStatus.SUCCESS,
     DagsterEventType.RUN_FAILURE: DagsterRunStatus.FAILURE,
@@ -58,6 +60,19 @@ class LaunchedRun:
     _engine_error: str = ""
     _cursor: str | None = None
     _missed: int = 0
+    _ended_at: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether it ended and nothing more comes of it.
+
+        The process of a run that was given up for lost may go on, cut off from its cluster: what
+        it records until it finds out is not to be made again.
+        """
+        if self.ended is None:
+            return False
+        said_so = self.ended == DagsterRunStatus.SUCCESS or bool(self._failures)
+        return said_so or time.monotonic() - self._ended_at >= _STRAGGLE_SECONDS
 
     @property
     def reason(self) -> str:
@@ -90,12 +105,12 @@ class LaunchedRun:
         kind = event.event_type
         if event.is_step_materialization:
             self.made.add(event.partition or "")
-        elif event.is_step_failure:
+        elif event.is_step_failure and self.ended is None:
             self._failures.append(event)
         elif kind == DagsterEventType.ENGINE_EVENT and event.engine_event_data.error:
             self._engine_error = message_of(event.engine_event_data.error)
-        elif kind in _ENDS:
-            self.ended = _ENDS[kind]
+        elif kind in _ENDS and self.ended is None:
+            self.ended, self._ended_at = _ENDS[kind], time.monotonic()
             self._last_message = (event.message or "").partition("\n")[0]
 
     def watch(

@@ -133,7 +133,7 @@ class Workers:
                 for run in running:
                     while run.said:
                         say(run.said.pop(0))
-                for run in [run for run in running if run.ended]:
+                for run in [run for run in running if run.over]:
                     running.remove(run)
                     made += len(run.made)
                     waiting.extend(self._rest(run, order, failures))
@@ -168,7 +168,7 @@ class Workers:
         found = [LaunchedRun(run.run_id, keys, (), self._has_pods(keys)) for run in earlier]
         while found:
             self._look(found)
-            found = [run for run in found if not run.ended]
+            found = [run for run in found if not run.over]
             time.sleep(_POLL_SECONDS if found else 0)
 
     def _launch(self, run: LaunchedRun, ops: Mapping[str, Any]) -> LaunchedRun:

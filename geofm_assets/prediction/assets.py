@@ -67,6 +67,7 @@ def build_prediction_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
             context,
             lambda map_id: stage.make(opened, imagery, map_id, config.force, report),
             code_version=stage.code_version,
+            alone=True,  # its mosaics and polygons are put together in files of fixed names
         )
 
     return [area_map, *([_map_scores(task)] if has_truth(task) else [])]

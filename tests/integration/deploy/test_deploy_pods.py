@@ -111,7 +111,12 @@ def test_pods_may_run_in_a_restricted_namespace(pod):
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert {kind for v in pod["volumes"] for kind in v} <= {"name", "emptyDir", "configMap"}
+    assert {kind for v in pod["volumes"] for kind in v} <= {
+        "name",
+        "emptyDir",
+        "configMap",
+        "secret",
+    }
     assert not any(pod.get(f"host{what}") for what in ("Network", "PID", "IPC"))
 
 
@@ -185,6 +190,18 @@ def test_a_command_runs_as_runs_do(jobs):
     assert {str(e) for e in mine["envFrom"]} == {str(e) for e in theirs["envFrom"]}
     instance = next(v for v in spec["volumes"] if v["name"] == "instance")
     assert instance["configMap"]["name"] == KubernetesSettings().instance_config_map
+
+
+def test_passwords_of_sources_reach_every_pod(jobs):
+    """As a file, which NETRC names; pods start without it too."""
+    (code,) = load_values()["dagster-user-deployments"]["deployments"]
+    specs = [j["spec"]["template"]["spec"] for j in (*jobs.values(), *documents("command.yaml"))]
+    for spec in (*specs, {"volumes": code["volumes"], "containers": [code]}):
+        (volume,) = [v for v in spec["volumes"] if v["name"] == "sources"]
+        mounts = {m["name"]: m["mountPath"] for m in spec["containers"][0]["volumeMounts"]}
+        source = volume["secret"]
+        assert (source["secretName"], source["optional"]) == ("geofm-sources", True)
+        assert settings()["NETRC"] == f"{mounts['sources']}/netrc"
 
 
 def test_the_role_allows_what_dagster_calls_and_no_more():

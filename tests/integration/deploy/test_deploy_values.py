@@ -95,6 +95,8 @@ def test_the_settings_are_ones_the_platform_knows():
 def test_secrets_are_named_and_not_given(values, launcher):
     names = {d["metadata"]["name"] for d in documents("secrets.example.yaml")}
     used = {item["name"] for item in launcher["envSecrets"]}
+    volumes = launcher["runK8sConfig"]["podSpecConfig"]["volumes"]
+    used |= {v["secret"]["secretName"] for v in volumes if "secret" in v}
     assert used | {values["global"]["postgresqlSecretName"]} == names
     assert values["generatePostgresqlPasswordSecret"] is False
     assert "postgresqlPassword" not in values["postgresql"]

@@ -80,8 +80,9 @@ def kept_or_refused(make, text):
     return name
 
 
-def request_name(text):
-    request = parse_request({"type": "FeatureCollection", "features": [AREA]}, "file", text)
+def request_day(text):
+    area = {**AREA, "properties": {**AREA["properties"], "oe_start_time": text}}
+    request = parse_request({"type": "FeatureCollection", "features": [area]}, text)
     return request_id(request, "experiment")
 
 
@@ -99,7 +100,7 @@ def source_id(text):
 
 MAKERS = {
     "collection id": normalise_id,
-    "request name": request_name,
+    "day of a request": request_day,
     "experiment name": lambda text: Experiment.parse(text).name,
     "dataset name": dataset_name,
     "task name": require_name,

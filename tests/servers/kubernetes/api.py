@@ -11,7 +11,9 @@ from tests.servers.kubernetes.environment import encode_string_data
 from tests.servers.kubernetes.errors import ApiError, unsupported
 from tests.servers.kubernetes.jobs import job_defaults
 from tests.servers.kubernetes.kubelet import Kubelet
+from tests.servers.kubernetes.namespaces import create_namespace, dry_run, namespace_exists
 from tests.servers.kubernetes.objects import (
+    CLAIM,
     JOB,
     NAMESPACE,
     POD,
@@ -20,9 +22,10 @@ from tests.servers.kubernetes.objects import (
     Manifest,
     ObjectStore,
 )
+from tests.servers.kubernetes.patching import patched, store_patched
 from tests.servers.kubernetes.pods import container_state, create_pod, set_condition
 from tests.servers.kubernetes.removal import delete, request_deletion
-from tests.servers.kubernetes.routes import Target, is_true, namespace_exists
+from tests.servers.kubernetes.routes import Target, is_true
 from tests.servers.kubernetes.selectors import matches_fields, matches_labels
 from tests.servers.kubernetes.validation import check_manifest
 
@@ -37,13 +40,15 @@ class Api:
         self._store, self._kubelet = store, kubelet
         self.closing = False
 
-    def answer(self, target: Target, query: Query, body: Any) -> tuple[int, Manifest]:
+    def answer(
+        self, target: Target, query: Query, body: Any, content_type: str = ""
+    ) -> tuple[int, Manifest]:
         """Status and body of a request that is not a stream.
 
         Raises:
             ApiError: any other answer.
         """
-        if target.verb in ("update", "patch"):
+        if target.verb == "update" or (target.verb == "patch" and target.subresource):
             raise unsupported(f"{target.verb} of {target.resource}")
         if target.verb == "create" and not target.subresource:
             body = _manifest(target, body)  # not under the lock: it takes a dozen milliseconds
@@ -61,6 +66,11 @@ class Api:
                 return 200, self._as_list(target.kind, chosen)
             assert target.name is not None
             found = self._store.get(target.kind, target.namespace or "", target.name)
+            if target.verb == "patch":
+                changed = patched(target.kind, found, body, content_type)
+                if not query.get("dryRun"):
+                    store_patched(self._store, target.kind, found, changed)
+                return 200, copy.deepcopy(changed)
             if target.verb == "delete":
                 return 200, copy.deepcopy(self._delete(target.kind, found, query, body))
             if target.subresource not in ("", "status"):
@@ -121,12 +131,16 @@ class Api:
                 text = "the namespace of the provided object does not match the namespace sent on "
                 raise ApiError(400, "BadRequest", f"{text}the request")
             namespace_exists(self._store.find(NAMESPACE, "", namespace), namespace)
-        if query.get("dryRun"):
-            return manifest
-        if kind is POD:
-            return copy.deepcopy(create_pod(self._store, manifest))
         if kind is SECRET:
             encode_string_data(manifest)
+        if query.get("dryRun"):
+            return dry_run(self._store, kind, manifest)
+        if kind is POD:
+            return copy.deepcopy(create_pod(self._store, manifest))
+        if kind is NAMESPACE:
+            return copy.deepcopy(create_namespace(self._store, manifest))
+        if kind is CLAIM:
+            manifest["status"] = {"phase": "Bound"}
         created = self._store.create(kind, manifest)
         if kind is JOB:
             job_defaults(created)
@@ -171,6 +185,10 @@ class Api:
         # A Job's pods outlive it unless the client says otherwise: batch/v1 kept that default.
         policy = query.get("propagationPolicy") or options.get("propagationPolicy")
         policy = policy or ("Orphan" if kind is JOB else "Background")
+        if kind is NAMESPACE:
+            raise unsupported("deletion of a namespace with all that is in it")
+        if query.get("dryRun") or options.get("dryRun"):
+            raise unsupported("dry run of a deletion")
         grace = query.get("gracePeriodSeconds", options.get("gracePeriodSeconds"))
         if not delete(self._store, kind, manifest, policy, None if grace is None else int(grace)):
             return manifest

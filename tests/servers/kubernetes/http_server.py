@@ -12,11 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.servers.kubernetes.access import refuse_forbidden
 from tests.servers.kubernetes.api import Api
+from tests.servers.kubernetes.discovery import discovery
 from tests.servers.kubernetes.errors import ApiError
 from tests.servers.kubernetes.faults import Faults, RequestFault
-from tests.servers.kubernetes.objects import POD
-from tests.servers.kubernetes.routes import discovery, is_true, target_of
+from tests.servers.kubernetes.objects import POD, ObjectStore
+from tests.servers.kubernetes.protobuf import CONTENT_TYPE, decode
+from tests.servers.kubernetes.routes import is_true, target_of
 
 _REASONS = {
     401: "Unauthorized",
@@ -60,7 +63,8 @@ class HttpServer(ThreadingHTTPServer):
     """Serves an Api to who knows its address.
 
     Clients of any kind get in by the secret first part of the path: kubectl sends no token over
-    plain HTTP, and who may talk to this server may run commands.
+    plain HTTP, and who may talk to this server may run commands. A service account has another,
+    and only the rights that Roles give it.
 
     Attributes:
         requests: what came in, in order.
@@ -71,15 +75,21 @@ class HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, api: Api, faults: Faults) -> None:
+    def __init__(self, store: ObjectStore, api: Api, faults: Faults) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.api, self.faults = api, faults
-        self.prefix = f"/{secrets.token_urlsafe(12)}"
-        self.url = f"http://127.0.0.1:{self.server_address[1]}{self.prefix}"
+        self.store, self.api, self.faults = store, api, faults
+        self.accounts: dict[str, tuple[str, str] | None] = {}
+        self.url = self.url_for(None)
         self.requests: list[Request] = []
         self.errors: list[Exception] = []
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
+
+    def url_for(self, account: tuple[str, str] | None) -> str:
+        """Another address of the API: of a service account (namespace, name), or of an admin."""
+        prefix = secrets.token_urlsafe(12)
+        self.accounts[prefix] = account
+        return f"http://127.0.0.1:{self.server_address[1]}/{prefix}"
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
@@ -119,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def _serve(self) -> None:
-        path = self.path.removeprefix(self.server.prefix)
+        _, prefix, *rest = self.path.split("/", 2)
+        path = f"/{'/'.join(rest)}" if prefix in self.server.accounts else self.path
         request = Request(self.command, path, time.time())
         self.server.requests.append(request)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -150,24 +161,25 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, request: Request, body: bytes) -> tuple[int, Any]:
         parts = urlsplit(request.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        if not self.path.startswith(f"{self.server.prefix}/"):
+        prefix = self.path.split("/", 2)[1]
+        if prefix not in self.server.accounts:
             raise ApiError(401, "Unauthorized", "Unauthorized")
-        about_server = discovery(parts.path)
+        about_server = discovery(parts.path, f"/{prefix}")
         if about_server is not None:
             return 200, about_server
         target = target_of(self.command, parts.path, query)
         request.group, request.resource = target.kind.group, target.resource
         request.verb, request.namespace = target.verb, target.namespace
+        account = self.server.accounts[prefix]
+        if account is not None:
+            refuse_forbidden(self.server.store, account, target)
         if target.verb == "watch":
             return 200, self.server.api.watch(target, query)
         if target.kind is POD and target.subresource == "log":
             lines = self.server.api.log(target, query)
             return 200, lines if is_true(query.get("follow")) else b"".join(lines)
-        try:
-            content = json.loads(body) if body else None
-        except ValueError as error:
-            raise ApiError(400, "BadRequest", f"the body is not JSON: {error}") from error
-        return self.server.api.answer(target, query, content)
+        kind = self.headers.get_content_type()
+        return self.server.api.answer(target, query, _content(kind, body), kind)
 
     def _send(self, status: int, content: Any) -> None:
         self.send_response(status)
@@ -194,3 +206,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
+
+
+def _content(kind: str, body: bytes) -> Any:
+    if not body:
+        return None
+    if kind == CONTENT_TYPE:
+        return decode(body)
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise ApiError(400, "BadRequest", f"the body is not JSON: {error}") from error

@@ -44,6 +44,9 @@ CONFIG_MAP = Kind("configmaps", "ConfigMap")
 SERVICE_ACCOUNT = Kind("serviceaccounts", "ServiceAccount")
 CLAIM = Kind("persistentvolumeclaims", "PersistentVolumeClaim")
 PRIORITY_CLASS = Kind("priorityclasses", "PriorityClass", "scheduling.k8s.io/v1", False)
+ROLE = Kind("roles", "Role", "rbac.authorization.k8s.io/v1")
+ROLE_BINDING = Kind("rolebindings", "RoleBinding", "rbac.authorization.k8s.io/v1")
+NETWORK_POLICY = Kind("networkpolicies", "NetworkPolicy", "networking.k8s.io/v1")
 KINDS = (
     POD,
     JOB,
@@ -55,6 +58,9 @@ KINDS = (
     SERVICE_ACCOUNT,
     CLAIM,
     PRIORITY_CLASS,
+    ROLE,
+    ROLE_BINDING,
+    NETWORK_POLICY,
 )
 
 

@@ -77,7 +77,9 @@ class Outages:
             if time.monotonic() < moment:
                 continue
             del self._noticed_at[name]
-            node = self._store.get(NODE, "", name)
+            node = self._store.find(NODE, "", name)
+            if node is None:  # deleted meanwhile
+                continue
             for effect in ("NoSchedule", "NoExecute"):
                 self._taint(node, UNREACHABLE, effect)
             text = "Kubelet stopped posting node status."

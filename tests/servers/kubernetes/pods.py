@@ -12,16 +12,17 @@ from tests.servers.kubernetes.objects import (
     ObjectStore,
     timestamp,
 )
+from tests.servers.kubernetes.pod_security import refuse_insecure
 
 GRACE_S = 30  # the API's default
 _TOLERATED_S = 300  # how long pods stay on a node that is lost, unless they say otherwise
 
 
-def create_pod(store: ObjectStore, manifest: Manifest) -> Manifest:
-    """Store a pod with the API's defaults.
+def check_pod(store: ObjectStore, manifest: Manifest) -> None:
+    """Refuse a pod that its namespace does not take.
 
     Raises:
-        ApiError: 403, its service account or priority class does not exist; 409.
+        ApiError: 403, its service account or priority class does not exist, or Pod Security.
     """
     spec, metadata = manifest["spec"], manifest["metadata"]
     shown = metadata.get("name") or metadata["generateName"]
@@ -32,7 +33,19 @@ def create_pod(store: ObjectStore, manifest: Manifest) -> Manifest:
     priority = spec.get("priorityClassName")
     if priority and store.find(PRIORITY_CLASS, "", priority) is None:
         raise _forbidden(shown, f"no PriorityClass with name {priority} was found")
+    refuse_insecure(store, manifest)
+
+
+def create_pod(store: ObjectStore, manifest: Manifest) -> Manifest:
+    """Store a pod with the API's defaults.
+
+    Raises:
+        ApiError: 403 as `check_pod` says; 409.
+    """
+    check_pod(store, manifest)
+    spec = manifest["spec"]
     apply_pod_defaults(spec)
+    account = spec.get("serviceAccountName") or "default"
     spec["serviceAccountName"] = spec["serviceAccount"] = account
     spec["tolerations"] = list(spec.get("tolerations") or [])
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):

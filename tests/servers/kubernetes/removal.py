@@ -1,9 +1,9 @@
-"""Deletion: grace periods of pods, what happens to the pods of a deleted Job, lost owners."""
+"""Deletion: grace periods of pods, what becomes of pods whose Job, owner or node is gone."""
 
 import time
 from typing import Any
 
-from tests.servers.kubernetes.objects import JOB, POD, Kind, Manifest, ObjectStore, timestamp
+from tests.servers.kubernetes.objects import JOB, NODE, POD, Kind, Manifest, ObjectStore, timestamp
 from tests.servers.kubernetes.pods import is_over
 
 _BLOCKING = "foregroundDeletion"
@@ -67,6 +67,10 @@ class GarbageCollector:
         for pod in self._store.live(POD):
             if "deletionTimestamp" in pod["metadata"] and not is_running(pod):
                 self._store.remove(POD, pod)
+            elif self._has_lost_its_node(pod):
+                # As the controller of deleted nodes' pods does, which asks no kubelet.
+                pod["status"]["phase"] = "Failed"
+                request_deletion(self._store, pod, 0)
         for job in self._store.live(JOB):
             if _BLOCKING in job["metadata"].get("finalizers", []) and not dependents_of(
                 self._store, job
@@ -78,6 +82,10 @@ class GarbageCollector:
                 owners = _owners(manifest)
                 if owners and not any(self._store.has_uid(owner["uid"]) for owner in owners):
                     _delete_dependent(self._store, kind, manifest)
+
+    def _has_lost_its_node(self, pod: Manifest) -> bool:
+        node = pod["spec"].get("nodeName")
+        return bool(node) and self._store.find(NODE, "", node) is None
 
 
 def _delete_dependent(store: ObjectStore, kind: Kind, manifest: Manifest) -> None:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from tests.servers.kubernetes.errors import ApiError
-from tests.servers.kubernetes.objects import KINDS, NAMESPACE, Kind, Manifest
-from tests.servers.kubernetes.validation import KUBERNETES_VERSION
+from tests.servers.kubernetes.objects import KINDS, Kind
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -73,50 +72,3 @@ def is_true(text: str | None) -> bool:
 def not_found() -> ApiError:
     """404 for a path."""
     return ApiError(404, "NotFound", "the server could not find the requested resource")
-
-
-def discovery(path: str) -> Manifest | None:
-    """Answers about the server itself, which kubectl asks for; None for other paths."""
-    groups = sorted({kind.api_version for kind in KINDS if kind.group})
-    if path == "/version":
-        major, minor = KUBERNETES_VERSION.split(".")
-        return {"major": major, "minor": minor, "gitVersion": f"v{KUBERNETES_VERSION}.0"}
-    if path == "/api":
-        return {"kind": "APIVersions", "versions": ["v1"]}
-    if path == "/apis":
-        listed = []
-        for api_version in groups:
-            entry = {"groupVersion": api_version, "version": api_version.rpartition("/")[2]}
-            name = api_version.rpartition("/")[0]
-            listed.append({"name": name, "versions": [entry], "preferredVersion": entry})
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
-    for api_version in ("v1", *groups):
-        if path == ("/api/v1" if api_version == "v1" else f"/apis/{api_version}"):
-            resources = [
-                {
-                    "name": kind.plural,
-                    "singularName": kind.name.lower(),
-                    "namespaced": kind.namespaced,
-                    "kind": kind.name,
-                    "verbs": ["create", "delete", "get", "list", "watch"],
-                }
-                for kind in KINDS
-                if kind.api_version == api_version
-            ]
-            return {
-                "kind": "APIResourceList",
-                "apiVersion": "v1",
-                "groupVersion": api_version,
-                "resources": resources,
-            }
-    return None
-
-
-def namespace_exists(found: Manifest | None, name: str) -> None:
-    """Refuse a namespace that is not there.
-
-    Raises:
-        ApiError: 404.
-    """
-    if found is None:
-        raise ApiError(404, "NotFound", f'namespaces "{name}" not found', NAMESPACE, name)

@@ -19,13 +19,13 @@ from tests.servers.kubernetes.faults import Faults
 from tests.servers.kubernetes.http_server import HttpServer, Request
 from tests.servers.kubernetes.jobs import JobController
 from tests.servers.kubernetes.kubelet import Kubelet
+from tests.servers.kubernetes.namespaces import create_namespace
 from tests.servers.kubernetes.nodes import Node, Scheduler
 from tests.servers.kubernetes.objects import (
     CLAIM,
     CONFIG_MAP,
     EVENT,
     JOB,
-    NAMESPACE,
     NODE,
     POD,
     PRIORITY_CLASS,
@@ -90,14 +90,13 @@ class KubernetesServer:
         self._scheduler = Scheduler(self._store, events)
         self._garbage = GarbageCollector(self._store)
         self._api = Api(self._store, self._kubelet)
-        self._http = HttpServer(self._api, self.faults)
+        self._http = HttpServer(self._store, self._api, self.faults)
         self.requests: list[Request] = self._http.requests
         self.url = self._http.url
         self.kubeconfig = root / "kubeconfig.yaml"
-        self._write_kubeconfig()
+        self._write_kubeconfig(self.kubeconfig, self.url, self._namespaces[0])
         for namespace in self._namespaces:
-            self._add(NAMESPACE, "", namespace, {"status": {"phase": "Active"}})
-            self._add(SERVICE_ACCOUNT, namespace, "default", {})
+            create_namespace(self._store, {"metadata": {"name": namespace}})
         for node in nodes:
             self._store.create(NODE, node.manifest())
         self._threads = [
@@ -182,6 +181,13 @@ class KubernetesServer:
         """Register a service account beside `default`."""
         self._add(SERVICE_ACCOUNT, namespace, name, {})
 
+    def kubeconfig_of(self, name: str, namespace: str = "") -> Path:
+        """Write a kubeconfig with the rights of a service account, in place of a pod's token."""
+        namespace = namespace or self._namespaces[0]
+        path = self.kubeconfig.with_name(f"kubeconfig-{namespace}-{name}.yaml")
+        self._write_kubeconfig(path, self._http.url_for((namespace, name)), namespace)
+        return path
+
     def add_claim(self, name: str, namespace: str = "") -> None:
         """Register a bound persistent volume claim; nothing is mounted."""
         self._add(CLAIM, namespace, name, {"status": {"phase": "Bound"}})
@@ -223,14 +229,15 @@ class KubernetesServer:
                 if self._store.version == before and not self._api.closing:
                     self._store.changed.wait(_TICK_S)
 
-    def _write_kubeconfig(self) -> None:
-        context = {"cluster": "stand-in", "user": "tests", "namespace": self._namespaces[0]}
+    @staticmethod
+    def _write_kubeconfig(path: Path, url: str, namespace: str) -> None:
+        context = {"cluster": "stand-in", "user": "tests", "namespace": namespace}
         content = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "stand-in", "cluster": {"server": self.url}}],
+            "clusters": [{"name": "stand-in", "cluster": {"server": url}}],
             "users": [{"name": "tests", "user": {}}],
             "contexts": [{"name": "stand-in", "context": context}],
             "current-context": "stand-in",
         }
-        self.kubeconfig.write_text(yaml.safe_dump(content))
+        path.write_text(yaml.safe_dump(content))

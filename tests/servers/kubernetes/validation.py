@@ -8,6 +8,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 
 from tests.servers.kubernetes.errors import ApiError, Problem, invalid, unsupported
 from tests.servers.kubernetes.objects import JOB, POD, Kind, Manifest
+from tests.servers.kubernetes.plain_rules import plain_problems
 from tests.servers.kubernetes.pod_rules import pod_problems, refuse_unsupported_pod
 
 KUBERNETES_VERSION = "1.36"  # of the Python client the project is pinned to
@@ -38,7 +39,7 @@ def check_manifest(kind: Kind, manifest: Manifest) -> None:
         message = f'{kind.name} in version "{kind.api_version}" cannot be handled as a {kind.name}'
         message = f"{message}: strict decoding error: {path}: {error.message}"
         raise ApiError(400, "BadRequest", message, kind, name) from error
-    problems = [*metadata_problems(kind, manifest["metadata"])]
+    problems = [*metadata_problems(kind, manifest["metadata"]), *plain_problems(kind, manifest)]
     if kind is POD:
         problems += pod_problems(manifest["spec"], "spec", in_job=False)
     if kind is JOB:
