@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import (
     bench_evaluation,
     bench_loader,
+    bench_platform,
     bench_points,
     bench_prediction,
     bench_rasters,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Workplace], list[Result]]] = {
     "probes": bench_evaluation.run,
     "sweeps": bench_sweeps.run,
     "prediction": bench_prediction.run,
+    "platform": bench_platform.run,
 }
 
 

@@ -141,7 +141,7 @@ def _drive(
     from geofm_assets.platform.report import Reporter, print_results
 
     driver = Driver(settings, task, Reporter(console))
-    settings.remember()
+    settings.remember(launched=workers is not None)
     if settings.overrides.get(task):
         console.print(f"Settings changed from the task file: {settings.overrides[task]}")
     grid = driver.file.grid()

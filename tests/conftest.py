@@ -28,6 +28,7 @@ LONG_FILES = (
     "test_e2e_bucket.py",
     "test_e2e_predict.py",
     "test_e2e_kubernetes.py",
+    "test_e2e_scale_out.py",
     "test_platform_execution_kubernetes.py",
     "test_e2e_many_cells.py",
     "test_benchmarks_run.py",

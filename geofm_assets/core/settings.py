@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geofm_assets.core.errors import ConfigError
-from geofm_assets.core.redact import secret_places
+from geofm_assets.core.redact import redact, secret_places
 from geofm_assets.core.store import Store
 
 SETTINGS_KEY = "settings.json"
@@ -65,13 +65,37 @@ class Settings(BaseModel):
                 "keys of a bucket into the environment (AWS_*), and the bare address here",
             )
 
-    def remember(self) -> None:
-        """Write these settings into the store, for the UI and later runs.
+    def require_heard(self) -> None:
+        """Refuse settings that launched runs would not have.
+
+        A run reads the environment before the store, so what was given here for a variable that is
+        set otherwise would be remembered and not used.
 
         Raises:
-            ConfigError: as `require_no_secrets`; nothing is written.
+            ConfigError: names the variable.
+        """
+        for variable, field in _ENVIRONMENT.items():
+            said = os.environ.get(variable)
+            said = _absolute(said) if said and field in _FOLDERS else said
+            if said and field != "executor" and said != getattr(self, field):
+                raise ConfigError(
+                    f"The setting {field} would not reach launched runs: {variable} says otherwise",
+                    where=f"the environment, {variable}={redact(said)}",
+                    fix=f"Change {variable} where it is set, or leave out the option",
+                )
+
+    def remember(self, *, launched: bool = False) -> None:
+        """Write these settings into the store, for the UI and later runs.
+
+        Args:
+            launched: whether runs in processes of their own are to follow them.
+
+        Raises:
+            ConfigError: as `require_no_secrets` and `require_heard`; nothing is written.
         """
         self.require_no_secrets()
+        if launched:
+            self.require_heard()
         value = self.model_dump(exclude={"store", "executor"})
         Store(self.store).write_json(SETTINGS_KEY, value)
 
@@ -86,6 +110,7 @@ _PROFILE_OVERRIDES: dict[str, dict[str, Any]] = {
     "local": {},
     "production": {"imagery.profile": "planetary_computer"},
 }
+_FOLDERS = ("rdm", "scenes")
 _ENVIRONMENT = {
     "GEOFM_PROFILE": "profile",
     "GEOFM_RDM": "rdm",
@@ -121,7 +146,7 @@ def load_settings(
     profile = values.get("profile", "local")
     for name, default in _PROFILE_DEFAULTS.get(profile, {}).items():
         values[name] = values.get(name) or default
-    for name in ("rdm", "scenes"):
+    for name in _FOLDERS:
         values[name] = _absolute(values.get(name, ""))
     try:
         settings = Settings(**{**values, "store": opened.url})

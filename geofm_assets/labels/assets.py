@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from geofm_assets.core.assets import PartitionConfig, check_specs, emit, emit_partitions
+from geofm_assets.core.compute import RDM_POOL
 from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.labels.config import MinConfidence
@@ -43,6 +44,7 @@ def _worldcereal_collections(thresholds: tuple[MinConfidence, ...]) -> dg.Assets
         group_name="labels",
         kinds={"http", "parquet"},
         code_version=stage.code_version,
+        pool=RDM_POOL,
         check_specs=check_specs(key, "schema"),
         description="Every collection the RDM lists today, ids normalised. A collection that "
         "meets a task's confidence thresholds becomes a partition.",
@@ -118,7 +120,7 @@ def _file_assets(source: LabelSource) -> list[dg.AssetsDefinition]:
         kinds={"parquet"},
         code_version=files.code_version,
         output_required=False,
-        pool="rdm",
+        pool=RDM_POOL,
         check_specs=check_specs(files_key, "file_complete", partitions_def=collections),
         required_resource_keys={"store"} if csv_config else {"store", "rdm"},
         description="The full label file of a collection as published, with its sha256.",

@@ -46,8 +46,8 @@ class Reporter:
             self._status.update(f"{done}/{total} {note}")
             return
         share = done / max(total, 1)
-        if done == total or share - self._printed >= 0.2:
-            self._printed = share
+        if share - self._printed >= 0.2 or (done == total and self._printed < 1):
+            self._printed = 1.0 if done == total else share
             self.console.print(f"        {done}/{total} {note}", highlight=False)
 
     def say(self, text: str) -> None:

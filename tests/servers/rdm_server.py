@@ -17,6 +17,8 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -103,6 +105,7 @@ class RdmServer:
         requests: what was asked for, in order.
         send_etag: whether files carry an ETag.
         total_count: what the listing claims to hold; None for the truth.
+        busiest: most requests under way at the same time so far.
     """
 
     def __init__(self, mirror: Path | None = None) -> None:
@@ -112,6 +115,7 @@ class RdmServer:
         self.send_etag = True
         self.total_count: int | None = None
         self.lock = threading.Lock()
+        self.busiest, self._under_way = 0, 0
         if mirror is not None:
             self.load(mirror)
         handler = type("Handler", (_Handler,), {"rdm": self})
@@ -180,6 +184,18 @@ class RdmServer:
         """Requests by path, queries left out."""
         return Counter(urlsplit(request.target).path for request in self.requests)
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """A request, counted while it is under way."""
+        with self.lock:
+            self._under_way += 1
+            self.busiest = max(self.busiest, self._under_way)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._under_way -= 1
+
     def take_fault(self, target: str) -> Fault | None:
         """The fault of this request, counted down."""
         with self.lock:
@@ -205,6 +221,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
+        with self.rdm.counted():
+            self._answer()
+
+    def _answer(self) -> None:
         rdm = self.rdm
         with rdm.lock:
             rdm.requests.append(Request(self.path, self.headers.get("Range")))

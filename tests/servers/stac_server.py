@@ -10,6 +10,8 @@ holds, `failures.json` the statuses its next searches answer with, `searches.jso
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +47,14 @@ class StacServer:
     def fail_next(self, *statuses: int) -> None:
         """Let the next searches answer with these statuses."""
         (self.folder / "failures.json").write_text(json.dumps(statuses))
+
+    def slow_down(self) -> None:
+        """Let every answer take so long that requests of one moment are seen together."""
+        (self.folder / "slow").touch()
+
+    def busiest(self) -> int:
+        """Most requests under way at the same time so far, searches and assets together."""
+        return int((self.folder / "busiest.txt").read_text())
 
     def searches(self) -> list[dict[str, Any]]:
         """Bodies of the searches answered so far."""
@@ -107,7 +117,29 @@ def _holds(found: Any, operator: str, value: Any) -> bool:
     return bool(tests[operator]())
 
 
+class _UnderWay:
+    """Counts requests while they are under way, and notes the most of one moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._lock, self._now, self._most = folder, threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._now += 1
+            if self._now > self._most:
+                self._most = self._now
+                (self._folder / "busiest.txt").write_text(str(self._most))
+        if (self._folder / "slow").exists():
+            time.sleep(0.02)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._now -= 1
+
+
 def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
+    under_way = _UnderWay(folder)
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # one packet an answer, or every answer waits for an acknowledgement
@@ -117,6 +149,10 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
         def do_POST(self) -> None:
+            with under_way:
+                self._searched()
+
+        def _searched(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             failure = _next_failure(folder)
             if failure is not None:
@@ -127,10 +163,12 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             self._answer(200, answer, "application/geo+json")
 
         def do_HEAD(self) -> None:
-            self._asset(head=True)
+            with under_way:
+                self._asset(head=True)
 
         def do_GET(self) -> None:
-            self._asset(head=False)
+            with under_way:
+                self._asset(head=False)
 
         def _asset(self, head: bool) -> None:
             if self.path.startswith("/moved/"):

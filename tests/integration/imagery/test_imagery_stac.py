@@ -212,6 +212,14 @@ def test_ingested_assets_give_the_same_pixels(
         assert (stored(copied, layer) == stored(written, layer)).all()
 
 
+def test_a_step_asks_a_catalogue_one_thing_at_a_time(
+    tmp_path: Path, server: StacServer, scenes: Scenes
+) -> None:
+    server.slow_down()
+    make_rasters(make(tmp_path / "dataset", server, scenes))
+    assert server.busiest() == 1
+
+
 def asset_urls(server: StacServer, **hrefs: str) -> dict[str, str]:
     """What a data source gives GDAL for assets with these hrefs."""
     source = stac.Sentinel2Stac(base_url=server.base)

@@ -167,6 +167,26 @@ def test_cells_of_a_lost_run_are_made_by_another(tmp_path, monkeypatch):
         assert not of(cluster.jobs(all=True), STEPS)
 
 
+def test_a_worker_that_is_cut_off_and_goes_on_leaves_no_second_record(tmp_path, monkeypatch):
+    nodes = (CPU_NODE, Node("cpu-1", 32, 128))
+    with opened(tmp_path, monkeypatch, nodes) as (cluster, world):
+        hold = world.order("hold")
+        with making(world, "points", CELLS[:3], 1) as failures:
+            cluster.wait(lambda: bool(running(cluster, RUNS)), 60)
+            (lost,) = running(cluster, RUNS)
+            cluster.wait(lambda: "STEP_START" in cluster.log(lost), 60)
+            cluster.faults.lose_node(lost["spec"]["nodeName"], 0.1, partitioned=True)
+            cluster.wait(lambda: len(of(cluster.pods(all=True), RUNS)) == 2, 60)
+            new = of(cluster.pods(all=True), RUNS)[-1]
+            cluster.wait(lambda: "STEP_START" in cluster.log(new), 60)
+            hold.unlink()
+            cluster.wait(lambda: "given up for lost" in cluster.log(lost), 60)
+        assert failures == []
+        assert world.records("points") == CELLS[:3]
+        assert len(world.lines("points", "c00")) == 2  # it did go on
+        assert len(world.lines("points", "c01")) == 1
+
+
 def test_an_image_that_comes_late_is_waited_for_and_one_that_does_not_is_named(
     tmp_path, monkeypatch
 ):

@@ -240,7 +240,7 @@ def dagster_postgres_file() -> str:
 
 def test_the_state_says_what_waits_what_runs_and_what_pools_allow(store):
     instance = open_instance(store)
-    instance.event_log_storage.set_concurrency_slots("imagery", 4)
+    instance.event_log_storage.set_concurrency_slots("imagery", 5)
     job = dg.Definitions(assets=[cells]).resolve_implicit_global_asset_job_def()
     for status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED):
         origin = remote_origin(job.name)  # of no account for a run that nobody will launch
@@ -249,7 +249,12 @@ def test_the_state_says_what_waits_what_runs_and_what_pools_allow(store):
     assert state["runs"] == {"queued": 1, "starting": 0, "started": 1, "canceling": 0}
     assert state["runs_at_once"] == 2
     assert state["daemon"] == []
-    assert state["pools"] == [{"pool": "imagery", "limit": 4, "used": 0, "waiting": 0}]
+    assert {pool["pool"]: pool["limit"] for pool in state["pools"]} == {
+        "rdm": 2,
+        "imagery": 5,
+        "gpu": 1,
+    }
+    assert all((pool["used"], pool["waiting"]) == (0, 0) for pool in state["pools"])
 
 
 def test_there_is_nothing_to_show_before_there_is_an_instance(store):

@@ -31,3 +31,14 @@ def test_production_knows_where_the_rdm_is_and_uses_a_catalogue(tmp_path):
 def test_a_wrong_value_names_the_setting(tmp_path):
     with pytest.raises(ConfigError, match="executor"):
         load_settings(str(tmp_path), {"GEOFM_EXECUTOR": "slurm"})
+
+
+def test_a_setting_that_launched_runs_would_not_find_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOFM_PROFILE", "production")
+    settings = load_settings(str(tmp_path), profile="local")
+    with pytest.raises(ConfigError, match="GEOFM_PROFILE"):
+        settings.remember(launched=True)
+    assert not list(tmp_path.iterdir())
+    settings.remember()
+    monkeypatch.setenv("GEOFM_PROFILE", "local")
+    settings.remember(launched=True)

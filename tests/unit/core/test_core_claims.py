@@ -1,0 +1,123 @@
+"""One process at a time makes what must not be made twice at once."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from geofm_assets.core.claims import claimed
+from geofm_assets.core.store import Store
+
+# An asset that gathers all parts there are, slowly: its view is old before it is written.
+GATHER = """
+import sys, time
+from pathlib import Path
+import dagster as dg
+from geofm_assets.core.assets import emit
+from geofm_assets.core.outcome import Outcome
+from geofm_assets.core.resources import StoreResource
+from geofm_assets.core.store import Store
+
+root, name = Path(sys.argv[1]), sys.argv[2]
+
+@dg.asset
+def gathered(context: dg.AssetExecutionContext, store: StoreResource):
+    opened = store.open()
+    def work():
+        parts = opened.list_keys("parts")
+        (root / f"read-{name}").touch()
+        until = time.monotonic() + 60
+        while (root / "hold").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        opened.write_json("gathered.json", parts)
+        return Outcome(" ".join(parts), "inputs")
+    yield from emit(context, work)
+
+(root / f"begun-{name}").touch()
+done = dg.materialize([gathered], resources={"store": StoreResource(url=str(root / "store"))})
+assert done.success
+"""
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until, path
+        time.sleep(0.02)
+
+
+def test_an_older_view_never_takes_the_place_of_a_newer_one(tmp_path):
+    store = Store(tmp_path / "store")
+    store.write_bytes("parts/a", b"")
+    (tmp_path / "hold").touch()
+    processes = []
+    for name, newer in (("slow", "parts/b"), ("late", None)):
+        command = [sys.executable, "-c", GATHER, str(tmp_path), name]
+        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        if newer:  # written when the slow one has read
+            wait_for(tmp_path / f"read-{name}")
+            store.write_bytes(newer, b"")
+    wait_for(tmp_path / "begun-late")
+    time.sleep(1)
+    assert not (tmp_path / "read-late").exists()
+    (tmp_path / "hold").unlink()
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert store.read_json("gathered.json") == ["parts/a", "parts/b"]
+    assert f"waiting for process {processes[0].pid} on " in said[1]
+
+
+def test_claims_of_different_things_do_not_wait_for_each_other(tmp_path):
+    store = Store(tmp_path)
+    with claimed(store, "task/rasters/c0", pytest.fail), claimed(store, "task/rasters/c1", print):
+        assert store.exists("locks/task/rasters/c0")
+
+
+def test_a_claim_ends_with_a_killed_process(tmp_path):
+    code = (
+        "import sys, time; from geofm_assets.core.claims import claimed;"
+        "from geofm_assets.core.store import Store\n"
+        "with claimed(Store(sys.argv[1]), 'task/x', print):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+    with claimed(Store(tmp_path), "task/x", pytest.fail):
+        pass
+
+
+def test_two_machines_take_turns_on_a_bucket(bucket_store):
+    told: list[str] = []
+    other = Store(bucket_store.url)
+    with (
+        claimed(bucket_store, "task/x", pytest.fail),
+        pytest.raises(TimeoutError),
+        claimed(other, "task/x", _once(told)),
+    ):
+        pytest.fail("both have it")
+    with claimed(other, "task/x", pytest.fail):
+        pass
+    assert "waiting for process" in told[0]
+
+
+def _once(told):
+    """Notes what it is told, then gives up waiting."""
+
+    def tell(text):
+        told.append(text)
+        raise TimeoutError
+
+    return tell
+
+
+def test_where_claims_would_not_end_nobody_waits(tmp_path):
+    store = Store("memory://claims")
+    assert not store.locks_end
+    with claimed(store, "task/x", pytest.fail), claimed(store, "task/x", pytest.fail):
+        pass
