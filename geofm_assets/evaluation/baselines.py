@@ -2,22 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.imagery.bands import LAYERS
-from geofm_assets.training.chip_rows import ChipRows
-from geofm_assets.training.data import crop_bounds, open_chips
-from geofm_assets.training.predict import prediction_table
+from geofm_assets.training.chip_rows import ChipRows, open_chips
+from geofm_assets.training.crop import crop_bounds
+from geofm_assets.training.window_rows import prediction_table
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 MAJORITY = "baseline_majority"
 LOGISTIC = "baseline_logistic"
@@ -144,7 +146,7 @@ class PixelLogistic:
     stds: Matrix
     marked: NDArray[np.int64]
     strength: float
-    model: LogisticRegression
+    model: "LogisticRegression"
 
     def features(self, pixels: Matrix) -> Matrix:
         """Standardised values, the mean (0) where missing, and marks of absence."""
@@ -183,6 +185,9 @@ def fit_logistic(
 
     Without val the strength is 0.1. One thread, so that the coefficients repeat to the last digit.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import f1_score
+
     seen = pixels[train]
     used = np.flatnonzero(~np.isnan(seen).all(axis=0))
     stds = np.nanstd(seen[:, used], axis=0)

@@ -1,15 +1,17 @@
 """The picture of a comparison: every experiment with its interval, then axis by axis."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from geofm_assets.core.plots import new_figure
 from geofm_assets.evaluation.comparison_schema import LEVELS
 from geofm_assets.training.experiments import AXES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Row = dict[str, Any]
 
@@ -19,7 +21,7 @@ _PANELS_A_ROW = 4
 _SPREAD = 0.25  # share of the room between two values that their points are spread over
 
 
-def comparison_figure(rows: pa.Table, differences: pa.Table) -> Figure:
+def comparison_figure(rows: pa.Table, differences: pa.Table) -> "Figure":
     """All experiments, then a panel an axis with several values, then the paired differences.
 
     Windows and pixels never share a panel. A grey line joins experiments that are equal in every
@@ -54,7 +56,7 @@ def comparison_figure(rows: pa.Table, differences: pa.Table) -> Figure:
     return figure
 
 
-def _title(figure: Figure, shown: Sequence[Row]) -> None:
+def _title(figure: "Figure", shown: Sequence[Row]) -> None:
     if not shown:
         figure.suptitle("No experiment of today's data has been scored", fontsize=10)
         return
@@ -64,7 +66,7 @@ def _title(figure: Figure, shown: Sequence[Row]) -> None:
         figure.suptitle(f"SIMULATED DATA{some}", color=_SIMULATED, fontsize=11)
 
 
-def _forest(axes: Axes, rows: Sequence[Row]) -> None:
+def _forest(axes: "Axes", rows: Sequence[Row]) -> None:
     """Experiments and baselines of a level with their intervals, grouped by their axes."""
     ordered = sorted(rows, key=_grouped, reverse=True)
     for position, row in enumerate(ordered):
@@ -85,13 +87,13 @@ def _grouped(row: Row) -> tuple[Any, ...]:
     return (0, *(row[axis] for axis in AXES))
 
 
-def _whisker(axes: Axes, row: Row, position: float, colour: str) -> None:
+def _whisker(axes: "Axes", row: Row, position: float, colour: str) -> None:
     ends = [row["low"], row["high"]]
     axes.plot(ends, [position, position], color=colour, linewidth=2, clip_on=False)
     axes.plot(row["value"], position, "o", color=colour, markersize=5, clip_on=False)
 
 
-def _panel(axes: Axes, axis: str, rows: Sequence[Row]) -> None:
+def _panel(axes: "Axes", axis: str, rows: Sequence[Row]) -> None:
     """Experiments by their value of one axis."""
     values = sorted({r[axis] for r in rows})
     others = [a for a in AXES if a != axis]
@@ -114,7 +116,7 @@ def _panel(axes: Axes, axis: str, rows: Sequence[Row]) -> None:
     axes.tick_params(axis="y", labelsize=8)
 
 
-def _differences(axes: Axes, rows: Sequence[Row]) -> None:
+def _differences(axes: "Axes", rows: Sequence[Row]) -> None:
     """Paired differences about zero, those that leave it out in full colour."""
     for position, row in enumerate(reversed(rows)):
         clear = row["low"] > 0 or row["high"] < 0

@@ -14,8 +14,7 @@ from geofm_assets.core.errors import ExperimentError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.evaluation.baselines import ENCODER_START, Matrix, fit_logistic
 from geofm_assets.imagery.bands import LAYERS, SENTINEL2
-from geofm_assets.training.chip_rows import ChipRows
-from geofm_assets.training.data import open_chips
+from geofm_assets.training.chip_rows import ChipRows, open_chips
 from geofm_assets.training.mask_rows import NODATA, MaskRows
 from geofm_assets.training.window_rows import confusions, segmentation_table
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import fsspec.asyn
 import numpy as np
 from fsspec.core import url_to_fs
@@ -182,6 +181,8 @@ class _RangedFile:
 
     def read(self, begin: int, end: int, where: str, *, whole: bool = True) -> bytes:
         """Bytes [begin, end); fewer only if the file ends before and `whole` is not asked for."""
+        import aiohttp
+
         pause = _FIRST_PAUSE_S
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -8,7 +8,7 @@ reported as absent and reach the model as the band's mean, masked (see `normaliz
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +16,9 @@ import pyarrow as pa
 from geofm_assets.core.errors import ContractError
 from geofm_assets.imagery import plausibility
 from geofm_assets.imagery.bands import LAYERS, SENTINEL1, SENTINEL2, LayerSpec
-from geofm_assets.imagery.index import Scene, scenes_info
-from geofm_assets.imagery.scene_sample import band_names_inside, missing, sample_pixels
+
+if TYPE_CHECKING:
+    from geofm_assets.imagery.index import Scene
 
 _MIN_SPREAD = 0.005
 _MANY_PIXELS = 100
@@ -101,6 +102,9 @@ def check_source(folder: str | Path) -> ContractReport:
     Raises:
         ImageryError: the folder or a scene cannot be read at all.
     """
+    from geofm_assets.imagery.index import scenes_info
+    from geofm_assets.imagery.scene_sample import sample_pixels
+
     index = scenes_info(folder)
     failures: list[str] = []
     absent: list[str] = []
@@ -248,7 +252,9 @@ def _stats_failures(seen: Iterable[Mapping[str, Any]], spec: LayerSpec) -> list[
     return plausibility.reflectance_order(column["median"], pixels)
 
 
-def _file_failures(scene: Scene, spec: LayerSpec) -> list[str]:
+def _file_failures(scene: "Scene", spec: LayerSpec) -> list[str]:
+    from geofm_assets.imagery.scene_sample import band_names_inside
+
     failures = []
     wanted = np.dtype(spec.dtype).kind
     if np.dtype(scene.dtype).kind != wanted:
@@ -263,8 +269,10 @@ def _file_failures(scene: Scene, spec: LayerSpec) -> list[str]:
     return failures
 
 
-def _by_band(pixels: np.ndarray, scene: Scene, spec: LayerSpec) -> dict[str, np.ndarray]:
+def _by_band(pixels: np.ndarray, scene: "Scene", spec: LayerSpec) -> dict[str, np.ndarray]:
     """Sampled pixels by band as float64, NaN where there is no data."""
+    from geofm_assets.imagery.scene_sample import missing
+
     values = pixels.astype(np.float64)
     values[missing(pixels, scene)] = np.nan
     return {name: values[scene.bands.index(name)] for name in spec.band_names}

@@ -4,7 +4,7 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,19 +24,20 @@ from geofm_assets.core.schema import require_valid
 from geofm_assets.core.stage import content_of, inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.cell_file import write_cell_file
-from geofm_assets.imagery.cell_rasters import make_cell_file
 from geofm_assets.imagery.chip_reader import packed_meta
 from geofm_assets.imagery.chips import NOTE, chips_note, pack_cell, packed_file, read_chips
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.contract import ContractReport, check_cell, check_source
 from geofm_assets.imagery.dataset import ensure_dataset
 from geofm_assets.imagery.resources import ImagerySource
-from geofm_assets.imagery.scenes import SceneIndex, scenes_info
 from geofm_assets.imagery.schema import BAND_STATS, BandStats, Raster
 from geofm_assets.imagery.stock import refused_windows
 from geofm_assets.sampling.stages import SamplingTask
 from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.stages import WindowGroupStage, dataset_key
+
+if TYPE_CHECKING:
+    from geofm_assets.imagery.scenes import SceneIndex
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ImageryTask:
         """The task's name."""
         return self.sampling.name
 
-    def scene_index(self, source: ImagerySource) -> SceneIndex | None:
+    def scene_index(self, source: ImagerySource) -> "SceneIndex | None":
         """Index of the local scenes; None when imagery comes from a catalogue.
 
         Raises:
@@ -72,6 +73,8 @@ class ImageryTask:
                 where="GEOFM_SCENES",
                 fix="Pass --scenes DIR (a folder with items.json)",
             )
+        from geofm_assets.imagery.scenes import scenes_info
+
         return scenes_info(source.scenes)
 
 
@@ -166,6 +169,8 @@ class RastersStage:
 
     def make(self, store: Store, cell: str, force: bool) -> Outcome:
         """Materialize the cell's windows into its packed file, then write the inventory."""
+        from geofm_assets.imagery.cell_rasters import make_cell_file
+
         content_of(store, self.windows_key(cell))
         inputs = self.inputs(store, cell)
         found = store.provenance(self.key(cell))

@@ -6,7 +6,7 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -24,14 +24,13 @@ from geofm_assets.core.outcome import (
 from geofm_assets.core.stage import MissingUpstreamError, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.config import LabelsConfig, MinConfidence
-from geofm_assets.labels.csv import points as csv_points
 from geofm_assets.labels.geoparquet import open_geoparquet
-from geofm_assets.labels.points import PointsResult
 from geofm_assets.labels.schema import POINT_BATCH, Collection
-from geofm_assets.labels.streaming import write_points
-from geofm_assets.labels.worldcereal import points as worldcereal_points
 from geofm_assets.labels.worldcereal.collections import accepted, collections_table, normalise_id
 from geofm_assets.labels.worldcereal.rdm import RdmSource
+
+if TYPE_CHECKING:
+    from geofm_assets.labels.points import PointsResult
 
 WORLDCEREAL_PARTITIONS = "worldcereal_collections"
 CALFIRE_PARTITIONS = "calfire_collections"
@@ -242,6 +241,10 @@ class ReferencePointsStage:
 
     def make(self, store: Store, collection_id: str, force: bool) -> Outcome:
         """Read the file in flat memory; good rows become points, bad ones go to quarantine."""
+        from geofm_assets.labels.csv import points as csv_points
+        from geofm_assets.labels.streaming import write_points
+        from geofm_assets.labels.worldcereal import points as worldcereal_points
+
         inputs = self.inputs(store, collection_id)
         found = store.provenance(self.key(collection_id))
         if found is not None and found.inputs == inputs and not force:
@@ -314,6 +317,8 @@ def _label_file(config: LabelsConfig) -> Path:
 
 def list_csv(store: Store, stage: CollectionsStage, config: LabelsConfig) -> Outcome:
     """List a task's own label file like a collection."""
+    from geofm_assets.labels.csv import points as csv_points
+
     row = csv_points.csv_collection(_label_file(config))
     table = pa.Table.from_pylist([row], schema=collections_table([]).schema)
     inputs = inputs_digest(stage, row)

@@ -22,8 +22,9 @@ from geofm_assets.evaluation.ingest.assets import (
     dataset_events,
     register_dataset,
 )
-from geofm_assets.evaluation.ingest.ingest import IngestResult, ingest_dataset
+from geofm_assets.evaluation.ingest.ingest import ingest_dataset
 from geofm_assets.evaluation.ingest.options import IngestOptions
+from geofm_assets.evaluation.ingest.report import IngestResult
 from geofm_assets.evaluation.ingest.stages import EvaluationDatasetStage
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.registry.registry import Registry

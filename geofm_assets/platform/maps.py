@@ -7,11 +7,10 @@ from geofm_assets.core.stage import is_current
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.platform.driver import Driver, StageResult
 from geofm_assets.platform.report import Reporter
-from geofm_assets.prediction.asked import Asked
+from geofm_assets.prediction.asked import Asked, checkpoint_note
 from geofm_assets.prediction.assets import map_key, scores_key
 from geofm_assets.prediction.stages import MapStage, requests_partitions
 from geofm_assets.prediction.truth_stage import MapScoresStage
-from geofm_assets.prediction.work import checkpoint_note
 
 
 class MapDriver(Driver):

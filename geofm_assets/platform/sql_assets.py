@@ -9,15 +9,9 @@ from geofm_assets.core.assets import emit
 from geofm_assets.core.hashing import json_digest, table_digest
 from geofm_assets.core.outcome import CheckOutcome, Outcome, markdown_table
 from geofm_assets.core.resources import StoreResource
-from geofm_assets.platform.sql_models import (
-    SqlModel,
-    load_models,
-    models_folder,
-    run_model,
-    run_tests,
-    source_files,
-    write_model,
-)
+from geofm_assets.platform.sql_models import load_models, models_folder
+from geofm_assets.platform.sql_parse import SqlModel
+from geofm_assets.platform.sql_sources import source_files
 
 _PREVIEW_ROWS = 20
 # The assets of a task whose tables each SQL source reads.
@@ -113,6 +107,8 @@ def _sql_asset(model: SqlModel, label_prefixes: Mapping[str, Sequence[str]]) -> 
         opened = store.open()
 
         def work() -> Outcome:
+            from geofm_assets.platform.sql_run import run_model, run_tests, write_model
+
             table = run_model(model, source_files(opened), opened)
             written = write_model(opened, model, table)
             checks = [

@@ -21,21 +21,7 @@ from geofm_assets.platform.sql_parse import (
     resolve,
     store_key,
 )
-from geofm_assets.platform.sql_run import TestResult, run_model, run_tests, write_model
-from geofm_assets.platform.sql_sources import SOURCES, SourceFile, source_files
-
-__all__ = [
-    "SOURCES",
-    "SourceFile",
-    "SqlModel",
-    "TestResult",
-    "load_models",
-    "models_folder",
-    "run_model",
-    "run_tests",
-    "source_files",
-    "write_model",
-]
+from geofm_assets.platform.sql_sources import SOURCES
 
 FOLDER_VARIABLE = "GEOFM_SQL_MODELS"
 

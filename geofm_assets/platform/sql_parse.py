@@ -151,7 +151,9 @@ def resolve(
     scope = build_scope(qualified)
     sources = {}
     for column in parsed.header.columns:
-        node = lineage(column, qualified, schema=schema, scope=scope, dialect=DIALECT)
+        node = lineage(  # untrimmed: only its leaves are asked for, and copies cost most of it
+            column, qualified, schema, scope=scope, dialect=DIALECT, trim_selects=False, copy=False
+        )
         leaves = [n for n in node.walk() if not n.downstream and isinstance(n.source, exp.Table)]
         pairs = {(leaf.source.name, leaf.name.rsplit(".", 1)[-1].strip('"')) for leaf in leaves}
         sources[column] = tuple(sorted(p for p in pairs if p[0] in parsed.tables))

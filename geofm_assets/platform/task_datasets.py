@@ -7,10 +7,9 @@ from geofm_assets.core.errors import ConfigError, RegistryError
 from geofm_assets.core.progress import Report
 from geofm_assets.core.settings import Settings
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.ingest.ingest import IngestResult
-from geofm_assets.evaluation.ingest.pack import CODE_VERSION
+from geofm_assets.evaluation.ingest.options import CODE_VERSION
 from geofm_assets.evaluation.ingest.remember import read_record
-from geofm_assets.evaluation.ingest.report import ValidationReport
+from geofm_assets.evaluation.ingest.report import IngestResult, ValidationReport
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.registry.registry import Registry
 from geofm_assets.evaluation.registry.waiting_tasks import is_task, manifest_key

@@ -1,13 +1,18 @@
 """What was asked for, kept before anything is made, so that any process can make it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geofm_assets.core.errors import RequestError
+from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
-from geofm_assets.prediction.mask import Mask
+from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.prediction.request import Request, parse_request, request_id
 from geofm_assets.training.experiments import Experiment
+from geofm_assets.training.stages import CheckpointStage, TrainingTask
+
+if TYPE_CHECKING:
+    from geofm_assets.prediction.mask import Mask
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Asked:
     request: Request
     experiment: str
     overlap: int | None = None
-    mask: Mask | None = None
+    mask: "Mask | None" = None
     scenes: str = ""
     imagery: str = ""
 
@@ -69,6 +74,8 @@ def read_asked(store: Store, task: str, map_id: str) -> Asked:
     Raises:
         RequestError: nothing was, or its mask is gone or has changed.
     """
+    from geofm_assets.prediction.mask import Mask
+
     key = asked_key(task, map_id)
     if not store.exists(key):
         raise RequestError(
@@ -85,3 +92,36 @@ def read_asked(store: Store, task: str, map_id: str) -> Asked:
         said["scenes"],
         said.get("imagery", ""),  # older ones do not say, and are asked for again
     )
+
+
+def checkpoint_note(store: Store, task: TrainingTask, experiment: str) -> dict[str, Any]:
+    """What is recorded of an experiment's checkpoint.
+
+    Raises:
+        MissingUpstreamError: there is none.
+    """
+    note = CheckpointStage(task).note(store, experiment)
+    if note is None:
+        raise MissingUpstreamError(
+            "The experiment has no checkpoint",
+            where=f"--experiment {experiment}",
+            fix=f"geofm run {task.name} --experiment {experiment}",
+        )
+    return note
+
+
+def chosen_source(source: ImagerySource, asked: Asked) -> ImagerySource:
+    """The deployment's imagery, or the scenes the map was asked for with."""
+    if not asked.scenes:
+        return source
+    return ImagerySource(scenes=asked.scenes, stac_url=source.stac_url)
+
+
+def crop_overlap(asked: Asked, experiment: Experiment) -> int:
+    """As asked; else half a crop for segmentation, nothing for classification.
+
+    Half costs four times the model's work. With less, the edges of small crops show in the map.
+    """
+    if asked.overlap is not None:
+        return asked.overlap
+    return experiment.window_size // 2 if experiment.head == "segmentation" else 0

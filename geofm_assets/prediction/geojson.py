@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import shapely
 import shapely.affinity
-from rslearn.utils.get_utm_ups_crs import UPS_NORTH_THRESHOLD, UPS_SOUTH_THRESHOLD
 from shapely.geometry.base import BaseGeometry
 
 from geofm_assets.core.errors import RequestError
@@ -88,6 +87,8 @@ def _polygon(rings: Any, where: str) -> BaseGeometry:
 
 def _ring(ring: Any, where: str) -> np.ndarray:
     """Positions (n, 2), each at most half a turn east or west of the one before."""
+    from rslearn.utils.get_utm_ups_crs import UPS_NORTH_THRESHOLD, UPS_SOUTH_THRESHOLD
+
     try:
         positions = np.array([position[:2] for position in ring], dtype=np.float64)
     except (TypeError, ValueError, IndexError) as error:

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from geofm_assets.core.outcome import CheckOutcome
 from geofm_assets.prediction.legend import Legend
-from geofm_assets.prediction.mosaic import Mosaic
-from geofm_assets.prediction.seams import Seams, measure_seams
+
+if TYPE_CHECKING:
+    from geofm_assets.prediction.mosaic import Mosaic
+    from geofm_assets.prediction.seams import Seams
 
 MAX_NODATA = 0.5
 """More than half without data is a map of gaps."""
@@ -66,7 +68,7 @@ CHECKS = ("seams", "nodata_share", "class_shares", "polarity")
 
 
 def quality_report(
-    mosaics: Sequence[Mosaic],
+    mosaics: "Sequence[Mosaic]",
     tiles: pa.Table,
     legend: Legend,
     training: Mapping[str, float],
@@ -86,6 +88,8 @@ def quality_report(
         overlap: pixels two crops share.
         dense: whether pixels have their own class.
     """
+    from geofm_assets.prediction.seams import measure_seams
+
     rows = tiles.to_pylist()
     tile_px = rows[0]["col_max"] - rows[0]["col_min"]
     seams = measure_seams(mosaics, tile_px, window_size - overlap, overlap, dense)
@@ -106,7 +110,7 @@ def quality_report(
     )
 
 
-def _seams(found: Sequence[Seams], size: int, overlap: int) -> Finding:
+def _seams(found: "Sequence[Seams]", size: int, overlap: int) -> Finding:
     texts = []
     for seams in found:
         if not seams.enough:

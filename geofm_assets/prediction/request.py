@@ -17,7 +17,6 @@ from shapely.geometry.base import BaseGeometry
 from geofm_assets.core.errors import RequestError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.prediction.geojson import polygons, require_wgs84
-from geofm_assets.prediction.partition import require_divisible
 
 START, END = "oe_start_time", "oe_end_time"
 _DIGEST_LENGTH = 12
@@ -112,6 +111,8 @@ def read_request(path: Path) -> Request:
     Raises:
         RequestError: the file cannot be used or is of too large an area; names it and the feature.
     """
+    from geofm_assets.prediction.partition import require_divisible
+
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

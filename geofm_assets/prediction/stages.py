@@ -4,7 +4,7 @@ Plain Python: a map can be made from a notebook with a `Store`.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,20 +24,21 @@ from geofm_assets.core.progress import Report
 from geofm_assets.core.stage import inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.resources import ImagerySource
-from geofm_assets.prediction.asked import Asked, read_asked, write_asked
-from geofm_assets.prediction.products import (
-    Products,
-    kept_products,
-    make_products,
-    products_there,
+from geofm_assets.prediction.asked import (
+    Asked,
+    checkpoint_note,
+    chosen_source,
+    crop_overlap,
+    read_asked,
+    write_asked,
 )
-from geofm_assets.prediction.record import map_record
 from geofm_assets.prediction.schema import DONE, TileRow, mapped_pixels
 from geofm_assets.prediction.terms import map_terms
-from geofm_assets.prediction.tiles import TileStore
-from geofm_assets.prediction.work import checkpoint_note, chosen_source, crop_overlap, open_work
 from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.stages import TrainingTask
+
+if TYPE_CHECKING:
+    from geofm_assets.prediction.products import Products
 
 
 def requests_partitions(task: str) -> str:
@@ -104,6 +105,9 @@ class MapStage:
         self, store: Store, source: ImagerySource, map_id: str, asked: Asked
     ) -> dict[str, Any] | None:
         """What request.json says of a map that is current; None if it is not."""
+        from geofm_assets.prediction.products import products_there
+        from geofm_assets.prediction.tiles import TileStore
+
         key = self.record_key(map_id)
         if not store.exists(key):
             return None
@@ -138,6 +142,11 @@ class MapStage:
             ExperimentError: the checkpoint is of another task or experiment.
             ImageryError: nowhere in the area is there imagery, or a scene cannot be read.
         """
+        from geofm_assets.prediction.products import kept_products, make_products
+        from geofm_assets.prediction.record import map_record
+        from geofm_assets.prediction.tiles import TileStore
+        from geofm_assets.prediction.work import open_work
+
         asked, folder = read_asked(store, self.task.name, map_id), self.folder(map_id)
         self._require_same_imagery(source, map_id, asked)
         inputs = self._inputs(store, source, map_id, asked)
@@ -194,7 +203,7 @@ class MapStage:
         table: pa.Table,
         record: dict[str, Any],
         schema: CheckOutcome,
-        products: Products,
+        products: "Products",
         skipped: bool = False,
     ) -> Outcome:
         counts = {

@@ -21,13 +21,9 @@ from geofm_assets.core.outcome import (
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.calfire.side_tables import listed_years, perimeters_key
-from geofm_assets.prediction.ground import small_cache
 from geofm_assets.prediction.legend import map_legend
-from geofm_assets.prediction.products import read_mosaics
 from geofm_assets.prediction.quality import polarity_against_truth
-from geofm_assets.prediction.stac_item import request_areas
 from geofm_assets.prediction.stages import MapStage
-from geofm_assets.prediction.truth import score_against, select_fires, summarize
 from geofm_assets.prediction.truth_schema import LEFT_OUT, MapScore, MapSummary
 from geofm_assets.training.stages import TrainingTask
 from geofm_assets.windows.config import MasksConfig
@@ -76,6 +72,11 @@ class MapScoresStage:
         Raises:
             MissingUpstreamError: the map is not finished, or there are no perimeters.
         """
+        from geofm_assets.prediction.ground import small_cache
+        from geofm_assets.prediction.products import read_mosaics
+        from geofm_assets.prediction.stac_item import request_areas
+        from geofm_assets.prediction.truth import score_against, select_fires, summarize
+
         inputs, record = self.inputs(store, map_id), self._record(store, map_id)
         found = store.provenance(self.key(map_id))
         skipped = found is not None and found.inputs == inputs and not force
@@ -150,6 +151,8 @@ class MapScoresStage:
 
 def _fire_years(record: dict[str, Any]) -> tuple[int, int]:
     """The first and the last fire year a request's fires may be of."""
+    from geofm_assets.prediction.stac_item import request_areas
+
     areas = request_areas(record)
     return (
         min(area.start for area in areas).year - _YEARS_BEFORE,

@@ -9,13 +9,12 @@ import pyarrow.compute as pc
 
 from geofm_assets.core.errors import ExperimentError, ImageryError
 from geofm_assets.core.progress import Report
-from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.contract import check_source
 from geofm_assets.imagery.dataset import ensure_dataset
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.stages import DatasetStage
-from geofm_assets.prediction.asked import Asked
+from geofm_assets.prediction.asked import Asked, checkpoint_note, chosen_source, crop_overlap
 from geofm_assets.prediction.crops import CropGrid
 from geofm_assets.prediction.imagery import MapImagery
 from geofm_assets.prediction.model import CheckpointModel
@@ -24,7 +23,7 @@ from geofm_assets.prediction.schema import DONE, NO_DATA, TILE, mapped_pixels
 from geofm_assets.prediction.tiles import TileStore, make_tile
 from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.running import reproducible
-from geofm_assets.training.stages import CheckpointStage, TrainingTask, checkpoint_file
+from geofm_assets.training.stages import TrainingTask, checkpoint_file
 
 
 @dataclass(frozen=True)
@@ -153,39 +152,6 @@ def open_work(
         tiles=tiles,
         threads=task.training.threads,
     )
-
-
-def checkpoint_note(store: Store, task: TrainingTask, experiment: str) -> dict[str, Any]:
-    """What is recorded of an experiment's checkpoint.
-
-    Raises:
-        MissingUpstreamError: there is none.
-    """
-    note = CheckpointStage(task).note(store, experiment)
-    if note is None:
-        raise MissingUpstreamError(
-            "The experiment has no checkpoint",
-            where=f"--experiment {experiment}",
-            fix=f"geofm run {task.name} --experiment {experiment}",
-        )
-    return note
-
-
-def chosen_source(source: ImagerySource, asked: Asked) -> ImagerySource:
-    """The deployment's imagery, or the scenes the map was asked for with."""
-    if not asked.scenes:
-        return source
-    return ImagerySource(scenes=asked.scenes, stac_url=source.stac_url)
-
-
-def crop_overlap(asked: Asked, experiment: Experiment) -> int:
-    """As asked; else half a crop for segmentation, nothing for classification.
-
-    Half costs four times the model's work. With less, the edges of small crops show in the map.
-    """
-    if asked.overlap is not None:
-        return asked.overlap
-    return experiment.window_size // 2 if experiment.head == "segmentation" else 0
 
 
 def _require_own(

@@ -8,7 +8,6 @@ Against the WGS84 ellipsoid the sphere errs by at most about 0.6 %.
 from itertools import combinations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from geofm_assets.core.errors import SchemaError
 
@@ -51,6 +50,8 @@ def nearest_m(points: np.ndarray, targets: np.ndarray, within_m: float = np.inf)
     Returns:
         (N,) float64.
     """
+    from scipy.spatial import cKDTree
+
     if len(targets) == 0 or len(points) == 0:
         return np.full(len(points), np.inf)
     half = min(within_m / (2 * EARTH_RADIUS_M), np.pi / 2)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.spatial import cKDTree
 
 from geofm_assets.sampling.leakage import unit_vectors
 
@@ -66,6 +65,8 @@ def spatial_clustering(
     Returns:
         `k`, `f1` per class and `macro_f1`; both None with `k` points or fewer.
     """
+    from scipy.spatial import cKDTree
+
     if len(labels) <= k:
         return {"k": k, "f1": None, "macro_f1": None}
     names, codes = _coded(labels)

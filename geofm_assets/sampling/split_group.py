@@ -7,8 +7,6 @@ that share a group. A group that spans blocks joins them, with everything else t
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from geofm_assets.core.errors import SchemaError
 
@@ -49,6 +47,9 @@ def group_units(blocks: pa.Array, groups: np.ndarray) -> pa.Array:
         blocks: H3 cell of each point, N strings.
         groups: group of each point, (N,) object.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     block = blocks.dictionary_encode()
     group = pa.array(groups, pa.string()).dictionary_encode()
     block_of, group_of = np.asarray(block.indices), np.asarray(group.indices)

@@ -137,3 +137,13 @@ class ChipRows:
 
 
 _OF_THE_PROCESS = ("_process", "_open", "_known", "_verified")
+
+
+def open_chips(manifest: pa.Table, chips_root: Path | UPath) -> ChipRows:
+    """Pixels of a manifest's windows; no file is opened yet.
+
+    Args:
+        manifest: MANIFEST rows.
+        chips_root: folder with `h3_cell=<cell>` folders, here or in a bucket.
+    """
+    return ChipRows(manifest, chips_root)

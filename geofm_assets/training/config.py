@@ -10,6 +10,8 @@ from pydantic import (
     model_serializer,
 )
 
+CHECKPOINT = "checkpoint.ckpt"
+"""Name of a trained model's file in its experiment's folder."""
 Precision = Literal["auto", "bf16-mixed", "32-true"]
 
 

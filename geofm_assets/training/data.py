@@ -8,7 +8,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 from rslearn.train.model_context import RasterImage
 from torch.utils.data import Dataset, get_worker_info
-from upath import UPath
 
 from geofm_assets.core.errors import ExperimentError
 from geofm_assets.imagery.acquisition import moments
 from geofm_assets.imagery.normalize import normalize_into
-from geofm_assets.training.chip_rows import ChipRows
+from geofm_assets.training.chip_rows import ChipRows, open_chips
 from geofm_assets.training.crop import DAY, chosen_months, crop_bounds, months_about
 from geofm_assets.training.experiment import Experiment
 from geofm_assets.training.mask_rows import MaskRows
@@ -278,13 +276,3 @@ def _mirrored(image: torch.Tensor, flips: tuple[bool, bool]) -> torch.Tensor:
     """An image (..., H, W) mirrored up to down, left to right, or both."""
     axes = [axis for axis, flip in zip((-2, -1), flips, strict=True) if flip]
     return torch.flip(image, axes) if axes else image
-
-
-def open_chips(manifest: pa.Table, chips_root: Path | UPath) -> ChipRows:
-    """Pixels of a manifest's windows; no file is opened yet.
-
-    Args:
-        manifest: MANIFEST rows.
-        chips_root: folder with `h3_cell=<cell>` folders, here or in a bucket.
-    """
-    return ChipRows(manifest, chips_root)

@@ -22,7 +22,7 @@ from geofm_assets.models.encoders import BuiltEncoder, build_encoder, set_drop_p
 from geofm_assets.models.hub import ModelHub
 from geofm_assets.models.proof import WeightsProof
 from geofm_assets.training.checkpoint import band_contract, identity, write_checkpoint
-from geofm_assets.training.config import TrainingConfig
+from geofm_assets.training.config import CHECKPOINT, TrainingConfig
 from geofm_assets.training.data import WindowDataset, open_chips
 from geofm_assets.training.experiment import Experiment
 from geofm_assets.training.hardware import Hardware, hardware
@@ -35,7 +35,6 @@ from geofm_assets.training.resume import BEST, LAST, prepare_work
 from geofm_assets.training.running import precision_of, quiet, reporting, reproducible, trainer
 from geofm_assets.training.segmentation import SegmentationTuning, WindowSegmenter, window_model
 
-CHECKPOINT = "checkpoint.ckpt"
 WORK_FOLDER = ".training"
 _MODEL = "model."
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from upath import UPath
 
@@ -17,6 +16,9 @@ from geofm_assets.core.objects import talking
 from geofm_assets.core.parquet import read_parquet
 from geofm_assets.training.crop import crop_bounds
 from geofm_assets.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    import torch
 
 NODATA = 255
 """What a mask says of a pixel nobody knows; never a class."""
@@ -77,8 +79,10 @@ class MaskRows:
             )
         return flat.reshape(size, size)[crop_bounds(size, self.window_size)]
 
-    def target(self, index: int) -> torch.Tensor:
+    def target(self, index: int) -> "torch.Tensor":
         """`mask` as its own tensor."""
+        import torch
+
         return torch.from_numpy(self.mask(index).copy())
 
     def require_all(self) -> None:

@@ -25,12 +25,9 @@ from geofm_assets.core.progress import Report
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.models.hub import ModelHub
+from geofm_assets.training.config import CHECKPOINT
 from geofm_assets.training.experiments import Experiment
-from geofm_assets.training.fit import CHECKPOINT, WORK_FOLDER, fit
-from geofm_assets.training.kept_state import KeptState
-from geofm_assets.training.layout import is_first
 from geofm_assets.training.manifest_stage import ManifestStage
-from geofm_assets.training.predict import predict
 from geofm_assets.training.schema import Prediction, Segmentation
 from geofm_assets.training.task import TrainingTask, experiments_partitions
 
@@ -102,6 +99,10 @@ class CheckpointStage:
     def _train(
         self, store: Store, hub: ModelHub, experiment: str, inputs: str, report: Report
     ) -> dict[str, Any]:
+        from geofm_assets.training.fit import WORK_FOLDER, fit
+        from geofm_assets.training.kept_state import KeptState
+        from geofm_assets.training.layout import is_first
+
         task, parsed = self.task, Experiment.parse(experiment)
         folder_key = task.folder(experiment)
         manifest_key = ManifestStage(task).key()
@@ -226,6 +227,8 @@ class PredictionsStage:
 
     def make(self, store: Store, experiment: str, force: bool) -> Outcome:
         """Predict every window of the manifest."""
+        from geofm_assets.training.predict import predict
+
         inputs = self.inputs(store, experiment)
         found = store.provenance(self.key(experiment))
         skipped = found is not None and found.inputs == inputs and not force

@@ -25,8 +25,6 @@ from geofm_assets.labels.calfire.fires import COLUMNS, read_fires
 from geofm_assets.labels.calfire.side_tables import perimeter_keys, read_samples
 from geofm_assets.sampling.stages import SamplingTask
 from geofm_assets.windows.config import MasksConfig, WindowsConfig
-from geofm_assets.windows.label_boxes import label_boxes
-from geofm_assets.windows.masks import BURNT, UNBURNT, boxes_around, masks_for_windows
 from geofm_assets.windows.schema import Mask
 from geofm_assets.windows.stages import WindowGroupStage
 
@@ -58,6 +56,9 @@ class MasksStage:
 
     def make(self, store: Store, cell: str, force: bool) -> Outcome:
         """Rasterise the perimeters near the cell's windows."""
+        from geofm_assets.windows.label_boxes import label_boxes
+        from geofm_assets.windows.masks import masks_for_windows
+
         inputs, windows, samples, near = self._read(store, cell)
         found = store.provenance(self.key(cell))
         polygons = self.windows.around == "polygons"
@@ -88,6 +89,8 @@ class MasksStage:
 
     def _read(self, store: Store, cell: str) -> tuple[str, pa.Table, pa.Table, pa.Table]:
         """Digest of what the masks are made from; windows, samples and perimeters near them."""
+        from geofm_assets.windows.masks import boxes_around
+
         key = WindowGroupStage(self.task, self.windows).key(cell)
         content = content_of(store, key)
         windows = store.read_table(key, _WINDOW_COLUMNS)
@@ -116,6 +119,8 @@ def _centres(windows: pa.Table, masks: pa.Table, polygons: bool) -> CheckOutcome
 
     A window around a polygon is burnt somewhere, which need not be its middle.
     """
+    from geofm_assets.windows.masks import BURNT, UNBURNT
+
     classes = dict(
         zip(*(windows[c].to_pylist() for c in ("window_name", "class_name")), strict=True)
     )

@@ -18,7 +18,6 @@ from geofm_assets.core.stage import content_of, inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.sampling.stages import FilteredPointsStage, SamplingTask
 from geofm_assets.windows.config import WindowsConfig
-from geofm_assets.windows.geometry import POINT_COLUMNS, windows_for_points
 from geofm_assets.windows.schema import Window
 
 _CELLS_AT_ONCE = 64
@@ -97,6 +96,8 @@ class WindowGroupStage:
         self, store: Store, cells: Sequence[str]
     ) -> dict[str, tuple[pa.Table, ValidationReport] | GeofmError]:
         """Windows of some cells, validated together if all is well, apart if not."""
+        from geofm_assets.windows.geometry import POINT_COLUMNS, windows_for_points
+
         points: dict[str, pa.Table] = {}
         for cell in cells:
             key = FilteredPointsStage(self.task).key(cell)
@@ -119,6 +120,8 @@ class WindowGroupStage:
         return laid
 
     def _lay_one(self, points: pa.Table) -> tuple[pa.Table, ValidationReport] | GeofmError:
+        from geofm_assets.windows.geometry import windows_for_points
+
         try:
             table = windows_for_points(points, self.windows)
         except GeofmError as error:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from geofm_assets.evaluation.registry.entry import ModalityEntry
 from geofm_assets.evaluation.samples.types import EvalSample
-from geofm_assets.models.proof import WeightsProof
+
+if TYPE_CHECKING:
+    import torch
+
+    from geofm_assets.models.proof import WeightsProof
 
 Normalization = Literal["pretrained", "dataset"]
 
@@ -23,8 +25,8 @@ class Tokens:
         modality: N entries: which modality a token is of (an index), for pooling per modality.
     """
 
-    values: torch.Tensor
-    valid: torch.Tensor
+    values: "torch.Tensor"
+    valid: "torch.Tensor"
     modality: tuple[int, ...]
 
 
@@ -52,7 +54,7 @@ class ModelInfo:
     patch_sizes: tuple[int, ...]
     normalizations: tuple[Normalization, ...]
     simulated: bool = False
-    proof: WeightsProof | None = None
+    proof: "WeightsProof | None" = None
 
 
 class EvalModel(Protocol):

@@ -25,6 +25,7 @@ from geofm_assets.evaluation.embeddings.cost import write_cost
 from geofm_assets.evaluation.embeddings.pooling import POOLINGS, pool
 from geofm_assets.evaluation.embeddings.shards import Shards
 from geofm_assets.evaluation.embeddings.store import (
+    ENCODE_VERSION,
     EmbeddingSet,
     EncodingKey,
     open_embeddings,
@@ -38,7 +39,6 @@ from geofm_assets.evaluation.embeddings.suitability import (
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.samples.types import EvalSample
 
-ENCODE_VERSION = "1"
 _SHARD_BYTES = 64 << 20
 _SHARD_SECONDS = 30.0
 _FLOAT16_LOSS = 1e-6  # of cosine: a hundredth of what int8 costs at best

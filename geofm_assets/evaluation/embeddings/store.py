@@ -31,6 +31,8 @@ from geofm_assets.evaluation.embeddings.layout import (
 )
 
 PREFIX = "evaluation/embeddings"
+ENCODE_VERSION = "1"
+"""Version of the code that encodes."""
 Pooling = Literal["mean", "max"]
 Precision = Literal["float", "int8"]
 _ROWS_AT_ONCE = 1024

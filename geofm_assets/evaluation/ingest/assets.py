@@ -12,9 +12,8 @@ from geofm_assets.core.events import recorded
 from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.progress import notify
 from geofm_assets.core.resources import StoreResource
-from geofm_assets.evaluation.ingest.ingest import ingest_dataset
 from geofm_assets.evaluation.ingest.options import IngestOptions
-from geofm_assets.evaluation.ingest.stages import EvaluationDatasetStage, Ingest
+from geofm_assets.evaluation.ingest.stages import EvaluationDatasetStage, Ingest, ingest_now
 from geofm_assets.evaluation.sweeps.partitions import DATASETS
 
 DATASET_KEY = dg.AssetKey(["evaluation", "dataset"])
@@ -103,7 +102,7 @@ class IngestConfig(dg.Config):
         return {**said, "register": False} if self.no_register else said
 
 
-def build_dataset_assets(ingest: Ingest = ingest_dataset) -> list[dg.AssetsDefinition]:
+def build_dataset_assets(ingest: Ingest = ingest_now) -> list[dg.AssetsDefinition]:
     """The asset of evaluation datasets; a partition is a dataset's name in the registry.
 
     Args:

@@ -7,7 +7,6 @@ the samples anew and change the dataset's content, so that nothing made from the
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from upath import UPath
@@ -28,7 +27,7 @@ from geofm_assets.evaluation.ingest.refusals import (
     require_unchanged,
 )
 from geofm_assets.evaluation.ingest.remember import keep_described, read_record, record_key
-from geofm_assets.evaluation.ingest.report import Fact, ValidationReport
+from geofm_assets.evaluation.ingest.report import Fact, IngestResult, ValidationReport
 from geofm_assets.evaluation.ingest.scan import Scan, scan_source
 from geofm_assets.evaluation.ingest.source import read_config, source_path
 from geofm_assets.evaluation.registry.entry import DatasetEntry, ModalityEntry, SplitEntry
@@ -37,25 +36,6 @@ from geofm_assets.evaluation.samples.contact_sheet import Sheets, write_sheets
 from geofm_assets.evaluation.samples.packed import PackedSamples
 from geofm_assets.evaluation.samples.packing import samples_key
 from geofm_assets.evaluation.samples.statistics import modality_entries
-
-
-@dataclass(frozen=True)
-class IngestResult:
-    """What an ingest came to.
-
-    Attributes:
-        entry: what the registry says, or would say.
-        inferred: what was inferred, and from where.
-        report: what validation found.
-        sheets: store keys of the contact sheets.
-        skipped: everything was there already.
-    """
-
-    entry: DatasetEntry
-    inferred: tuple[Fact, ...]
-    report: ValidationReport
-    sheets: tuple[str, ...]
-    skipped: bool = False
 
 
 def ingest_dataset(

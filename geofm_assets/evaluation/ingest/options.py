@@ -13,6 +13,8 @@ from geofm_assets.evaluation.registry.entry import SplitRule, TaskType
 BLOCK_M = 2560.0
 """Side of a spatial block: one tile of OlmoEarth's pretraining grid (256 pixels of 10 m)."""
 SUBSETS = (1, 5, 20)
+CODE_VERSION = "2"
+"""Version of the code that makes samples of a source."""
 _LISTS = ("modalities", "classes", "groups")
 DESCRIBING = ("display_name", "licence", "citation", "target_unit", "subsets", "simulated")
 """Options that say what the data is; an ingest that leaves them out keeps what was said before."""

@@ -4,15 +4,13 @@ import pyarrow as pa
 
 from geofm_assets.core.progress import Report
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.ingest.options import IngestOptions
+from geofm_assets.evaluation.ingest.options import CODE_VERSION, IngestOptions
 from geofm_assets.evaluation.ingest.scan import Scan
 from geofm_assets.evaluation.samples.packed import PackedSamples
 from geofm_assets.evaluation.samples.packing import part_key, samples_key, write_parts
 from geofm_assets.evaluation.samples.part_file import Layout
 from geofm_assets.evaluation.samples.schema import EVAL_SAMPLE, EvalSampleRow
 from geofm_assets.evaluation.samples.split import subset_ranks
-
-CODE_VERSION = "2"
 
 
 def pack_scan(

@@ -10,8 +10,7 @@ from geofm_assets.core.errors import DatasetError, RegistryError
 from geofm_assets.core.hashing import json_digest
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.ingest.copy import source_state
-from geofm_assets.evaluation.ingest.options import IngestOptions
-from geofm_assets.evaluation.ingest.pack import CODE_VERSION
+from geofm_assets.evaluation.ingest.options import CODE_VERSION, IngestOptions
 from geofm_assets.evaluation.ingest.remember import (
     changed_options,
     record_key,

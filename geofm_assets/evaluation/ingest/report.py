@@ -1,4 +1,4 @@
-"""What a look at a source found: everything, not only the first thing."""
+"""What a look at a source found: everything, not only the first thing; and what an ingest did."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from geofm_assets.core.errors import DatasetError, GeofmError
+from geofm_assets.evaluation.registry.entry import DatasetEntry
 
 Level = Literal["error", "warning"]
 _LISTED = 3
@@ -155,6 +156,25 @@ class ValidationReport:
             where=where,
             fix="; ".join(dict.fromkeys(e.fix for e in errors[:_NAMED] if e.fix)),
         )
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingest came to.
+
+    Attributes:
+        entry: what the registry says, or would say.
+        inferred: what was inferred, and from where.
+        report: what validation found.
+        sheets: store keys of the contact sheets.
+        skipped: everything was there already.
+    """
+
+    entry: DatasetEntry
+    inferred: tuple[Fact, ...]
+    report: ValidationReport
+    sheets: tuple[str, ...]
+    skipped: bool = False
 
 
 def level_counts(findings: Sequence[Finding]) -> dict[str, int]:

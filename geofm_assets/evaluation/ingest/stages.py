@@ -22,17 +22,22 @@ from geofm_assets.core.outcome import (
 )
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.ingest.ingest import IngestResult, ingest_dataset
-from geofm_assets.evaluation.ingest.options import DESCRIBING, IngestOptions
-from geofm_assets.evaluation.ingest.pack import CODE_VERSION
+from geofm_assets.evaluation.ingest.options import CODE_VERSION, DESCRIBING, IngestOptions
 from geofm_assets.evaluation.ingest.remember import read_record
-from geofm_assets.evaluation.ingest.report import ValidationReport
+from geofm_assets.evaluation.ingest.report import IngestResult, ValidationReport
 from geofm_assets.evaluation.registry.discover import search
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.samples.packing import samples_key
 
 _SHEETS_SHOWN, _SHEETS_BYTES = 9, 4 << 20  # they go into Dagster's event log
 Ingest = Callable[[Store, IngestOptions, Report], IngestResult]
+
+
+def ingest_now(store: Store, options: IngestOptions, report: Report) -> IngestResult:
+    """`ingest_dataset`; what reads rslearn datasets is imported by whoever ingests one."""
+    from geofm_assets.evaluation.ingest.ingest import ingest_dataset
+
+    return ingest_dataset(store, options, report)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class EvaluationDatasetStage:
     """
 
     environment: Mapping[str, str]
-    ingest: Ingest = ingest_dataset
+    ingest: Ingest = ingest_now
     code_version: str = CODE_VERSION
 
     def key(self, name: str) -> str:

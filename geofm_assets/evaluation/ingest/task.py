@@ -12,7 +12,7 @@ from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
-from geofm_assets.evaluation.ingest.pack import CODE_VERSION
+from geofm_assets.evaluation.ingest.options import CODE_VERSION
 from geofm_assets.evaluation.ingest.stages import EvaluationDatasetStage
 from geofm_assets.training.stages import ManifestStage, TrainingTask
 from geofm_assets.windows.stages import dataset_key

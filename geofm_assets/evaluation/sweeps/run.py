@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from geofm_assets.core.errors import DatasetError, GeofmError
 from geofm_assets.core.outcome import Outcome, require_checks
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.backbones.base import EvalModel, ModelInfo
-from geofm_assets.evaluation.backbones.build import build_model
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.registry.registry import Registry
 from geofm_assets.evaluation.samples.packed import PackedSamples
@@ -176,6 +174,10 @@ def open_model(store: Store, name: str, hub: ModelHub | None) -> EvalModel:
         name: as `build_model` takes it.
         hub: where weights are fetched from; None: only weights on this machine.
     """
+    import torch
+
+    from geofm_assets.evaluation.backbones.build import build_model
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return build_model(name, hub=hub, store=store, device=device)
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from geofm_assets.evaluation.embeddings.store import Pooling, Precision
 from geofm_assets.evaluation.registry.entry import TaskType
 
-if TYPE_CHECKING:  # it costs an import of torch
+if TYPE_CHECKING:
     from geofm_assets.evaluation.backbones.base import Normalization
 
 Sweep = Literal["full", "defaults", "lr-only"]

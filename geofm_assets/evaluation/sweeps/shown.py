@@ -1,6 +1,6 @@
 """What people see of a sweep in asset metadata, and its checks."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,9 +14,11 @@ from geofm_assets.core.outcome import (
     table_metadata,
 )
 from geofm_assets.evaluation.backbones.base import ModelInfo
-from geofm_assets.evaluation.embeddings.encode import Samples
 from geofm_assets.evaluation.embeddings.store import EmbeddingSet
 from geofm_assets.evaluation.sweeps import page
+
+if TYPE_CHECKING:
+    from geofm_assets.evaluation.embeddings.encode import Samples
 
 NO_WEIGHTS = "no weights"
 """Start of a floor; see backbones/baselines.py."""
@@ -71,7 +73,7 @@ def described(embeddings: EmbeddingSet) -> dict[str, Any]:
     return {name: embeddings.meta[name] for name in names if name in embeddings.meta}
 
 
-def once_check(sets: list[EmbeddingSet], samples: Samples) -> CheckOutcome:
+def once_check(sets: list[EmbeddingSet], samples: "Samples") -> CheckOutcome:
     """That each file has each sample of the dataset once, in the dataset's order."""
     wanted = samples.table["sample_id"].to_pylist()
     wrong = [one.key for one in sets if one.sample_ids != wanted]

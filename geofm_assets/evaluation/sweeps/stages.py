@@ -6,7 +6,7 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,13 +27,8 @@ from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.stage import inputs_digest
 from geofm_assets.core.store import Store, TableRef
 from geofm_assets.evaluation.backbones.base import EvalModel, ModelInfo, Normalization
-from geofm_assets.evaluation.embeddings.encode import (
-    ENCODE_VERSION,
-    Encoded,
-    Samples,
-    encode,
-)
 from geofm_assets.evaluation.embeddings.store import (
+    ENCODE_VERSION,
     EmbeddingSet,
     EncodingKey,
     open_embeddings,
@@ -51,7 +46,6 @@ from geofm_assets.evaluation.sweeps.leaderboard import (
     read_scores,
     score_key,
 )
-from geofm_assets.evaluation.sweeps.probing import probe_scores
 from geofm_assets.evaluation.sweeps.schema import KIND, PROBE_SCORE, ProbeScore
 from geofm_assets.evaluation.sweeps.settings import SweepSettings
 from geofm_assets.evaluation.sweeps.shown import (
@@ -62,6 +56,9 @@ from geofm_assets.evaluation.sweeps.shown import (
     weights_check,
 )
 from geofm_assets.evaluation.sweeps.training_windows import seen_in_training
+
+if TYPE_CHECKING:
+    from geofm_assets.evaluation.embeddings.encode import Encoded, Samples
 
 _WAIT_S = 300.0  # rows are written in milliseconds; whoever waits longer waits for what is stuck
 
@@ -100,7 +97,7 @@ class EmbeddingsStage:
         self,
         store: Store,
         model: EvalModel,
-        samples: Samples,
+        samples: "Samples",
         entry: DatasetEntry,
         force: bool = False,
         report: Report = silent,
@@ -137,12 +134,14 @@ class EmbeddingsStage:
         self,
         store: Store,
         model: EvalModel,
-        samples: Samples,
+        samples: "Samples",
         entry: DatasetEntry,
         force: bool = False,
         report: Report = silent,
-    ) -> tuple[list[Encoded], list[EmbeddingSet]]:
+    ) -> "tuple[list[Encoded], list[EmbeddingSet]]":
         """The sweep's encodings, from the store or through the encoder, and their int8 forms."""
+        from geofm_assets.evaluation.embeddings.encode import encode
+
         made, small = [], []
         for key in swept(model.info, entry, self.settings):
             normalization: Normalization = (
@@ -180,7 +179,7 @@ class ProbeScoresStage:
         self,
         store: Store,
         info: ModelInfo,
-        samples: Samples,
+        samples: "Samples",
         entry: DatasetEntry,
         force: bool = False,
         report: Report = silent,
@@ -191,6 +190,8 @@ class ProbeScoresStage:
             DatasetError: a sample set other than the dataset's, or embeddings are missing.
             RegistryError: another process kept the scores locked, or the store has no locks.
         """
+        from geofm_assets.evaluation.sweeps.probing import probe_scores
+
         key, inputs = self.key(info, entry), self.inputs(info, entry)
         found = read_scores(store, key)
         ours = found.filter(pc.equal(found["inputs"], inputs))

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
-from scipy.spatial import cKDTree
 
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.backbones.base import ModelInfo
@@ -118,6 +117,8 @@ def overlapping(
     Returns:
         (N,) bool.
     """
+    from scipy.spatial import cKDTree
+
     found = np.zeros(len(lon), dtype=bool)
     if not len(lon) or not len(windows.lon):
         return found

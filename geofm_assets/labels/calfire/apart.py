@@ -1,7 +1,6 @@
 """One sample a window: of places too near to each other the one of lower rank stays."""
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from geofm_assets.labels.calfire.grid import CLEARANCE_M, Places, together
 
@@ -60,6 +59,8 @@ def _first_at_each_spot(places: Places) -> np.ndarray:
 
 def _overlaps(places: Places, extent_m: float, clearance_m: float) -> np.ndarray:
     """Pairs of places whose windows overlap, (M, 2), the lower number first."""
+    from scipy.spatial import cKDTree
+
     pairs = [np.zeros((0, 2), dtype=np.int64)]
     for epsg in np.unique(places.epsg):
         rows = np.flatnonzero(places.epsg == epsg)

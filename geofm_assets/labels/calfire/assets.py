@@ -15,7 +15,6 @@ from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.labels.calfire.changes import changes, cursor
 from geofm_assets.labels.calfire.fire_years import YEARS_PARTITIONS, FireYearsStage, settings
-from geofm_assets.labels.calfire.read import open_sources
 from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
 from geofm_assets.labels.stages import LabelSource
 
@@ -52,6 +51,8 @@ def perimeters_sensor(source: LabelSource) -> dg.SensorDefinition:
     def calfire_perimeters(
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
+        from geofm_assets.labels.calfire.read import open_sources
+
         seen = cursor(open_sources(settings(source)))
         opened, known = store.open(), FireYearsStage(source).state_key
         if context.cursor:

@@ -1,15 +1,16 @@
 """What a sensor remembers of the sources of perimeters, and what is new since."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from geofm_assets.labels.calfire.read import PerimeterSource
+if TYPE_CHECKING:
+    from geofm_assets.labels.calfire.read import PerimeterSource
 
 State = Mapping[str, Any]
 _ROLES = ("perimeters", "prescribed")
 
 
-def cursor(sources: Sequence[PerimeterSource]) -> dict[str, dict[str, Any]]:
+def cursor(sources: "Sequence[PerimeterSource]") -> dict[str, dict[str, Any]]:
     """State of each source by its role, JSON-encodable.
 
     Raises:

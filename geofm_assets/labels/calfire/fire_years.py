@@ -15,7 +15,6 @@ from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.calfire.changes import cursor, is_decisive
 from geofm_assets.labels.calfire.clean import without_year
 from geofm_assets.labels.calfire.config import CalfireConfig
-from geofm_assets.labels.calfire.read import open_sources, read_all
 from geofm_assets.labels.calfire.schema import FIRE_YEAR, FireYear, Record, collection_id
 from geofm_assets.labels.calfire.side_tables import years_key
 from geofm_assets.labels.schema import COLLECTION, Collection, QuarantinedRow
@@ -80,6 +79,8 @@ class FireYearsStage:
             LabelFileError: a source cannot be used, or has no fire of the years asked for.
             SourceUnavailableError: a feature service does not answer.
         """
+        from geofm_assets.labels.calfire.read import open_sources, read_all
+
         config = settings(self.source)
         sources = open_sources(config)
         state = cursor(sources)

@@ -14,6 +14,9 @@ CLASSES = ["unburnt", "burnt"]
 """Class names in the order of their ids, of points and of mask pixels."""
 LABELS = {BURNT: "burnt", RING: "unburnt", FAR: "unburnt"}
 """`label_raw` of each kind."""
+UNDATED, TOO_SMALL, TOO_WIDE = "undated", "too_small", "too_wide"
+NO_UTM, NO_ROOM = "no_utm_zone", "no_room"
+"""With these, reasons why a fire gives no sample."""
 
 SAMPLE = pa.schema(
     [

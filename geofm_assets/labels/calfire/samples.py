@@ -24,7 +24,17 @@ from geofm_assets.labels.calfire.grid import (
     together,
 )
 from geofm_assets.labels.calfire.negatives import far_places, ring_places
-from geofm_assets.labels.calfire.sample_schema import BURNT, FAR, KINDS, RING
+from geofm_assets.labels.calfire.sample_schema import (
+    BURNT,
+    FAR,
+    KINDS,
+    NO_ROOM,
+    NO_UTM,
+    RING,
+    TOO_SMALL,
+    TOO_WIDE,
+    UNDATED,
+)
 from geofm_assets.labels.calfire.sample_tables import (
     Kind,
     point_table,
@@ -34,8 +44,6 @@ from geofm_assets.labels.calfire.sample_tables import (
 from geofm_assets.labels.calfire.samples_config import SamplesConfig
 from geofm_assets.labels.calfire.utm import polygons_to_utm, to_utm, utm_epsgs, zones_of
 
-UNDATED, TOO_SMALL, TOO_WIDE = "undated", "too_small", "too_wide"
-NO_UTM, NO_ROOM = "no_utm_zone", "no_room"
 _NO_UTM_DETAIL = "beyond 84 N or 80 S, or on the edge of a zone"
 _NO_ROOM_DETAIL = "its windows would overlap those of other fires"
 _MAX_WIDTH_DEG = 6.0  # of a UTM zone; what is wider crosses the antimeridian, or is no fire

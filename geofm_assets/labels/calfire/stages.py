@@ -6,7 +6,7 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +28,7 @@ from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.labels.calfire.clean import clean_year
 from geofm_assets.labels.calfire.fire_years import FireYearsStage, settings
 from geofm_assets.labels.calfire.fires import COLUMNS
-from geofm_assets.labels.calfire.sample_schema import Sample
-from geofm_assets.labels.calfire.samples import UNDATED, SamplesResult, make_samples
+from geofm_assets.labels.calfire.sample_schema import UNDATED, Sample
 from geofm_assets.labels.calfire.schema import (
     GEO_METADATA,
     Perimeter,
@@ -39,6 +38,9 @@ from geofm_assets.labels.calfire.side_tables import perimeters_key, samples_key
 from geofm_assets.labels.calfire.unusable import listed, reasons_of
 from geofm_assets.labels.schema import QuarantinedRow, ReferencePoint
 from geofm_assets.labels.stages import LabelSource
+
+if TYPE_CHECKING:
+    from geofm_assets.labels.calfire.samples import SamplesResult
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class FirePointsStage:
 
     def make(self, store: Store, collection: str, force: bool) -> Outcome:
         """Draw the year's samples; fires that give none go to quarantine with a reason."""
+        from geofm_assets.labels.calfire.samples import make_samples
+
         inputs = self.inputs(store, collection)
         found = store.provenance(self.key(collection))
         if found is not None and found.inputs == inputs and not force:
@@ -186,7 +190,7 @@ class FirePointsStage:
         checks = [schema_check(ref.report), *_point_checks(ref.rows, refused, paired, reasons)]
         return Outcome(ref.provenance.content, inputs, metadata, checks)
 
-    def _reasons(self, store: Store, collection: str, result: SamplesResult) -> dict[str, int]:
+    def _reasons(self, store: Store, collection: str, result: "SamplesResult") -> dict[str, int]:
         """Why a year gave no sample, rows that are no perimeter and undated fires among it."""
         key = PerimetersStage(self.source).quarantine_key(str(fire_year(collection)))
         reasons = reasons_of(result.quarantine)

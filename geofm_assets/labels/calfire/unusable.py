@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 from geofm_assets.core.errors import LabelFileError
 from geofm_assets.core.store import Store
 from geofm_assets.labels import refusals as why
-from geofm_assets.labels.calfire import clean, samples
+from geofm_assets.labels.calfire import clean
 from geofm_assets.labels.calfire.columns import FRAP_NAMES
 from geofm_assets.labels.calfire.config import CalfireConfig
+from geofm_assets.labels.calfire.sample_schema import TOO_SMALL, UNDATED
 from geofm_assets.labels.calfire.schema import fire_year
 from geofm_assets.labels.schema import QUARANTINED_ROW
 from geofm_assets.labels.stages import LabelSource
@@ -23,7 +24,7 @@ _DATE = frozenset(
         clean.DATE_OUT_OF_YEAR,
         clean.REVERSED_DATES,
         why.BAD_DATE,
-        samples.UNDATED,
+        UNDATED,
     }
 )
 _SHAPE = frozenset(
@@ -82,7 +83,7 @@ def unusable(
         reasons.update(reasons_of(rows))
         fires = _quarantine(store, f"{root}/quarantine/{collection}.parquet")
         # an undated fire is in both
-        reasons.update(reasons_of(fires.filter(pc.not_equal(fires["reason"], samples.UNDATED))))
+        reasons.update(reasons_of(fires.filter(pc.not_equal(fires["reason"], UNDATED))))
     found = _ordered(reasons)
     column = config.columns.contained_date or FRAP_NAMES["contained_date"][0]
     fields, advice = [], []
@@ -96,7 +97,7 @@ def unusable(
         fields.append("geometry")
         layer = "" if config.layer else ", if need be named with --set labels.calfire.layer=NAME"
         advice.append(f"give a layer of polygons{layer}")
-    if samples.TOO_SMALL in found:
+    if TOO_SMALL in found:
         fields.append("area")
         advice.append("lower labels.calfire.samples.min_area_ha")
     where = ", ".join([config.perimeters, *([f"layer {config.layer}"] if config.layer else [])])

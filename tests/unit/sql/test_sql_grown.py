@@ -7,7 +7,9 @@ import pytest
 
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.schema import SCORE
-from geofm_assets.platform.sql_models import load_models, run_model, source_files
+from geofm_assets.platform.sql_models import load_models
+from geofm_assets.platform.sql_run import run_model
+from geofm_assets.platform.sql_sources import source_files
 from tests.unit.sql.conftest import put
 
 MODEL = """/* ---

@@ -7,14 +7,9 @@ import pytest
 from sklearn.metrics import f1_score
 
 from geofm_assets.core.store import Store
-from geofm_assets.platform.sql_models import (
-    load_models,
-    models_folder,
-    run_model,
-    run_tests,
-    source_files,
-    write_model,
-)
+from geofm_assets.platform.sql_models import load_models, models_folder
+from geofm_assets.platform.sql_run import run_model, run_tests, write_model
+from geofm_assets.platform.sql_sources import source_files
 from geofm_assets.sampling.leakage import min_split_distances
 from geofm_assets.sampling.schema import SAMPLED_POINT
 

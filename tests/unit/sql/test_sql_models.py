@@ -12,14 +12,9 @@ import pytest
 from geofm_assets.core.errors import ConfigError, SchemaError
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
-from geofm_assets.platform.sql_models import (
-    load_models,
-    models_folder,
-    run_model,
-    run_tests,
-    source_files,
-    write_model,
-)
+from geofm_assets.platform.sql_models import load_models, models_folder
+from geofm_assets.platform.sql_run import run_model, run_tests, write_model
+from geofm_assets.platform.sql_sources import source_files
 
 HEADER = """/* ---
 description: points
