@@ -17,6 +17,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 from geofm_assets import cli_compare, cli_evals, cli_predict  # noqa: E402
+from geofm_assets.cli_terminal import StoreOption  # noqa: E402
 from geofm_assets.core.errors import GeofmError  # noqa: E402
 from geofm_assets.core.settings import Settings, load_settings  # noqa: E402
 from geofm_assets.core.store import Store  # noqa: E402
@@ -33,9 +34,6 @@ app.command()(cli_compare.compare)
 # a pipe has no width of its own; score tables need more than the usual 80 columns
 console = Console(width=None if sys.stdout.isatty() else 120)
 
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="Folder or URL of the store [env: GEOFM_STORE].")
-]
 TaskArgument = Annotated[str, typer.Argument(help="Name of a task, e.g. worldcereal_cropland.")]
 
 
@@ -197,7 +195,8 @@ def new_task(
     name: Annotated[str, typer.Argument(help="Name of the new task.")],
     labels: Annotated[Path, typer.Option(help="CSV or GeoParquet with your labels.")],
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Where to write it [default: the package's tasks].")
+        Path | None,
+        typer.Option("--dir", help="Where to write it; if not given, the package's tasks."),
     ] = None,
 ) -> None:
     """Write a task file for your own labels; the whole graph then runs on it unchanged."""
@@ -216,7 +215,7 @@ def export_dataset(
     out: Annotated[Path, typer.Option(help="Folder of the copy.")],
     store: StoreOption = None,
     cell: Annotated[
-        list[str] | None, typer.Option(help="H3 cell; may be given again [default: all].")
+        list[str] | None, typer.Option(help="H3 cell; may be given again; if not given, all.")
     ] = None,
 ) -> None:
     """Copy a task's windows and rasters into an rslearn dataset of the classic layout.

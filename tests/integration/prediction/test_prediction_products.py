@@ -204,6 +204,7 @@ def test_a_map_is_scored_against_its_years_perimeters_once(made):
     shape = shapely.MultiPolygon([ground_box(SOUTH, 40, 40, 200, 200)])
     rows = [
         fire("a", shape, contained_date=dt.date(2022, 6, 20)),
+        fire("late", shape, contained_date=dt.date(2022, 7, 1)),
         fire("old", shape, contained_date=dt.date(2022, 1, 20)),
     ]
     write_perimeters(store, rows)
@@ -213,8 +214,13 @@ def test_a_map_is_scored_against_its_years_perimeters_once(made):
     table = store.read_table(STAGE.key(map_id)).to_pylist()
     assert [(row["fire_id"], row["status"]) for row in table] == [
         ("a", "scored"),
+        ("late", "left_out"),
         ("old", "left_out"),
     ]
+    # within the request's time, but the month after its first day is the last image
+    assert (
+        table[1]["reason"] == "contained on 2022-07-01, the map's last image is from 2022-07-01 on"
+    )
     burnt = (zone_pixels(SOUTH) == 1)[40:200, 40:200].mean()
     assert table[0]["omission"] == pytest.approx(1 - burnt)
     assert STAGE.make(store, map_id, False).skipped
