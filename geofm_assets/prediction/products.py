@@ -98,6 +98,7 @@ def _make(
         window_size=record["window_size"],
         overlap=record["overlap"],
         dense=record["head"] == "segmentation",
+        timesteps=record["timesteps"],
     )
     store.write_json(f"{folder}/{_ITEM}", build_item(record, _files(root, mosaics), root))
     said = {

@@ -56,7 +56,13 @@ def made(tmp_path_factory):
     """A map of two zones in two hemispheres, of four tiles each, one of them without data."""
     store = Store(tmp_path_factory.mktemp("products") / "store")
     areas = [area(ground_box(e, 0, 0, 2 * SIDE, 2 * SIDE), str(e)) for e in (NORTH, SOUTH)]
-    said = {**record(areas), "head": "classification", "window_size": 8, "overlap": 0}
+    said = {
+        **record(areas),
+        "head": "classification",
+        "window_size": 8,
+        "overlap": 0,
+        "timesteps": 2,
+    }
     said["content"] = "c" * 64
     said["zones"] = [
         {"epsg": epsg, "bounds": [x - 1, y - 1, x + 2 * SIDE + 1, y + 2 * SIDE + 1]}
@@ -90,6 +96,7 @@ def made(tmp_path_factory):
                     "class_pixels": counts if done else "{}",
                     "area_pixels": SIDE**2,
                     "missing_frame_pixels": 0,
+                    "timesteps_seen": 2 * SIDE**2 if done else 0,
                 }
             )
     table = pa.Table.from_pylist(rows, schema=TILE)
