@@ -117,7 +117,7 @@ def area(arguments: Arguments) -> Side:
     paths, pixels = [], 0
     with measured() as taken:
         began = time.perf_counter()
-        with reproducible(1):
+        with small_cache(), reproducible(1):
             for number, tile in enumerate(opened.zone.tiles):
                 row, data = make_tile(
                     opened.zone, tile, opened.model, opened.imagery, opened.grid, threads=_THREADS

@@ -217,7 +217,8 @@ def new_task(
     name: Annotated[str, typer.Argument(help="Name of the new task.")],
     labels: Annotated[Path, typer.Option(help="CSV or GeoParquet with your labels.")],
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Where to write it [default: the package's tasks].")
+        Path | None,
+        typer.Option("--dir", help="Where to write it; if not given, the package's tasks."),
     ] = None,
 ) -> None:
     """Write a task file for your own labels; the whole graph then runs on it unchanged."""
@@ -236,7 +237,7 @@ def export_dataset(
     out: Annotated[Path, typer.Option(help="Folder of the copy.")],
     store: StoreOption = None,
     cell: Annotated[
-        list[str] | None, typer.Option(help="H3 cell; may be given again [default: all].")
+        list[str] | None, typer.Option(help="H3 cell; may be given again; if not given, all.")
     ] = None,
 ) -> None:
     """Copy a task's windows and rasters into an rslearn dataset of the classic layout.

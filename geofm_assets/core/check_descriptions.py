@@ -22,6 +22,7 @@ CHECK_DESCRIPTIONS = {
     "every_tile": "Every tile of the area was mapped, or is recorded with why it was not.",
     "seams": "A map changes class where tiles and crops meet no more often than elsewhere.",
     "nodata_share": "At most half of what was asked for is without a class.",
+    "timesteps": "Pixels were seen, on average, in half of the timesteps the model reads or more.",
     "class_shares": "A map's shares of classes are not those of another world than training's.",
     "polarity": "Classes are not swapped: neither training nor known fires fit better if they are.",
     "seen_in_training": "No test sample lies in windows the checkpoint was trained on.",

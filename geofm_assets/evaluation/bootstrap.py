@@ -38,12 +38,12 @@ def metric_values(matrices: Counts, averaged: NDArray[np.bool_]) -> dict[str, Va
     hits = np.diagonal(matrices, axis1=-2, axis2=-1).astype(np.float64)
     of_class = matrices.sum(axis=-1).astype(np.float64)
     as_class = matrices.sum(axis=-2).astype(np.float64)
-    f1 = _ratio(2 * hits, of_class + as_class)
+    f1 = ratio(2 * hits, of_class + as_class)
     return {
-        "accuracy": _ratio(hits.sum(axis=-1), of_class.sum(axis=-1)),
+        "accuracy": ratio(hits.sum(axis=-1), of_class.sum(axis=-1)),
         "macro_f1": f1[..., averaged].mean(axis=-1),
-        "precision": _ratio(hits, as_class),
-        "recall": _ratio(hits, of_class),
+        "precision": ratio(hits, as_class),
+        "recall": ratio(hits, of_class),
         "f1": f1,
     }
 
@@ -81,6 +81,6 @@ def interval(values: Values, level: float = 0.95) -> tuple[Values, Values]:
     return np.asarray(low), np.asarray(high)
 
 
-def _ratio(above: Values, below: Values) -> Values:
+def ratio(above: Values, below: Values) -> Values:
     """Quotient, 0 where the denominator is 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

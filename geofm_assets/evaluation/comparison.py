@@ -16,10 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from geofm_assets.core.errors import ExperimentError
-from geofm_assets.evaluation.bootstrap import LEAST_BLOCKS, interval
+from geofm_assets.evaluation.bootstrap import LEAST_BLOCKS, Counts, Values, interval
 from geofm_assets.evaluation.comparison_counts import (
-    Counts,
-    Values,
     blocks_of,
     fewest_blocks,
     metric_of,

@@ -11,9 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from geofm_assets.core.errors import ExperimentError
+from geofm_assets.evaluation.bootstrap import Counts, Values, ratio
 
-Counts = NDArray[np.int64]
-Values = NDArray[np.float64]
 _DRAWN_AT_ONCE = 32  # resamples; bounds the memory of their weights
 
 
@@ -88,7 +87,7 @@ def metric_of(
     """
     hits, false, missed = (counts[..., i, :].astype(np.float64) for i in range(3))
     if metric == "accuracy":
-        return _ratio(hits.sum(axis=-1), (hits + missed).sum(axis=-1))
+        return ratio(hits.sum(axis=-1), (hits + missed).sum(axis=-1))
     of_class = {
         "precision": (hits, hits + false),
         "recall": (hits, hits + missed),
@@ -97,17 +96,13 @@ def metric_of(
     }
     kind, _, slug = metric.partition("_")
     if kind in ("macro", "mean") and slug in of_class:
-        return np.asarray(_ratio(*of_class[slug])[..., averaged].mean(axis=-1))
+        return np.asarray(ratio(*of_class[slug])[..., averaged].mean(axis=-1))
     if kind in of_class and slug in slugs:
-        return np.asarray(_ratio(*of_class[kind])[..., list(slugs).index(slug)])
+        return np.asarray(ratio(*of_class[kind])[..., list(slugs).index(slug)])
     known = ["accuracy", "macro_f1", "mean_iou", *(f"{k}_{s}" for k in of_class for s in slugs)]
     raise ExperimentError(
         "There is no such metric", where=metric, fix=f"Choose one of {', '.join(known)}"
     )
-
-
-def _ratio(above: Values, below: Values) -> Values:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def blocks_of(samples: Sequence[str], groups: Mapping[str, str] | None) -> NDArray[np.int64]:
@@ -122,6 +117,13 @@ def blocks_of(samples: Sequence[str], groups: Mapping[str, str] | None) -> NDArr
     """
     if groups is None:
         return np.arange(len(samples))
+    require_groups(samples, groups)
+    names = np.array([groups[name] for name in samples], dtype=str)
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def require_groups(samples: Sequence[str], groups: Mapping[str, str]) -> None:
+    """Raise ExperimentError unless every sample, one a window, has a group."""
     lost = [name for name in samples if name not in groups]
     if lost:
         raise ExperimentError(
@@ -129,8 +131,6 @@ def blocks_of(samples: Sequence[str], groups: Mapping[str, str] | None) -> NDArr
             where=lost[0],
             fix="Make the samples, the sampling plan and the split manifest again",
         )
-    names = np.array([groups[name] for name in samples], dtype=str)
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def fewest_blocks(counts: Counts, blocks: NDArray[np.int64]) -> int:

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from geofm_assets.core.errors import ExperimentError
-from geofm_assets.evaluation.bootstrap import Values
+from geofm_assets.evaluation.bootstrap import Values, ratio
+from geofm_assets.evaluation.comparison_counts import blocks_of, pixel_counts
 from geofm_assets.evaluation.scores import only_value
 
 Pixels = NDArray[np.int64]
@@ -37,20 +37,8 @@ class Part:
         Raises:
             ExperimentError: they count another number of classes, or a sample has no group.
         """
-        lists = [rows[name].to_pylist() for name in ("tp", "fp", "fn")]
-        widths = {len(counts) for column in lists for counts in column}
-        if widths - {classes}:
-            raise ExperimentError(
-                f"The rows count {sorted(widths)} classes, there are {classes}",
-                where="segmentation",
-                fix="Predict again with the task's label rule",
-            )
-        pixels = np.array(lists, dtype=np.int64).reshape(3, rows.num_rows, classes).swapaxes(0, 1)
-        if groups is None:
-            return cls(pixels, np.arange(rows.num_rows), False)
-        require_known(rows, groups)
-        names = [groups[name] for name in rows["sample_id"].to_pylist()]
-        return cls(pixels, np.unique(np.array(names, dtype=str), return_inverse=True)[1], True)
+        blocks = blocks_of(rows["sample_id"].to_pylist(), groups)
+        return cls(pixel_counts(rows, classes), blocks, groups is not None)
 
     @property
     def group_count(self) -> int:
@@ -97,23 +85,19 @@ class Part:
 def metrics_of(pixels: Pixels, averaged: NDArray[np.bool_]) -> dict[str, Values]:
     """Metrics of (..., 3, K) pixels; what rests on none is 0."""
     hits, false, missed = (pixels[..., i, :].astype(np.float64) for i in range(3))
-    f1 = _ratio(2 * hits, 2 * hits + false + missed)
-    iou = _ratio(hits, hits + false + missed)
+    f1 = ratio(2 * hits, 2 * hits + false + missed)
+    iou = ratio(hits, hits + false + missed)
     true = hits + missed
     return {
-        "accuracy": _ratio(hits.sum(axis=-1), true.sum(axis=-1)),
+        "accuracy": ratio(hits.sum(axis=-1), true.sum(axis=-1)),
         "macro_f1": f1[..., averaged].mean(axis=-1),
         "mean_iou": iou[..., averaged].mean(axis=-1),
-        "precision": _ratio(hits, hits + false),
-        "recall": _ratio(hits, hits + missed),
+        "precision": ratio(hits, hits + false),
+        "recall": ratio(hits, hits + missed),
         "f1": f1,
         "iou": iou,
-        "false_alarm_rate": _ratio(false, true.sum(axis=-1, keepdims=True) - true),
+        "false_alarm_rate": ratio(false, true.sum(axis=-1, keepdims=True) - true),
     }
-
-
-def _ratio(above: Values, below: Values) -> Values:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def said_of(rows: pa.Table) -> dict[str, object]:
@@ -122,14 +106,3 @@ def said_of(rows: pa.Table) -> dict[str, object]:
         c: only_value(rows, c) for c in ("experiment", "model_id", "label_rule")
     }
     return {**said, "simulated": bool(pc.any(rows["simulated"]).as_py())}
-
-
-def require_known(rows: pa.Table, groups: Mapping[str, str]) -> None:
-    """Raise ExperimentError unless the sample of every row has a group."""
-    lost = [name for name in rows["sample_id"].to_pylist() if name not in groups]
-    if lost:
-        raise ExperimentError(
-            f"{len(lost)} windows are of samples that are not in the table of samples",
-            where=lost[0],
-            fix="Make the samples, the sampling plan and the split manifest again",
-        )

@@ -8,13 +8,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from geofm_assets.evaluation.bootstrap import interval
+from geofm_assets.evaluation.comparison_counts import require_groups
 from geofm_assets.evaluation.schema import SEGMENTATION_PART
 from geofm_assets.evaluation.scores import SPLITS, class_slugs
 from geofm_assets.evaluation.segmentation_counts import (
     Part,
     Pixels,
     metrics_of,
-    require_known,
     said_of,
 )
 
@@ -58,8 +58,9 @@ def scores_by_part(
     slug, said = class_slugs(classes)[positive], said_of(rows)
     known = {row["sample_id"]: row for row in samples.to_pylist()}
     groups = {name: row["group_id"] for name, row in known.items()}
-    require_known(rows, groups)
-    of_row = [known[name] for name in rows["sample_id"].to_pylist()]
+    names = rows["sample_id"].to_pylist()
+    require_groups(names, groups)
+    of_row = [known[name] for name in names]
     found: list[dict[str, object]] = []
     for dimension, labels in _dimensions(of_row).items():
         splits = np.array(rows["split"].to_pylist(), dtype=object)

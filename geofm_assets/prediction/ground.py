@@ -17,7 +17,7 @@ _EQUAL_AREA = "EPSG:6933"  # EASE-Grid 2.0, cylindrical equal area on WGS 84, to
 _M2_PER_HA = 10_000.0
 # a straight line of a grid is a curve elsewhere: pieces of at most 1 km stray less than 0.2 m
 _SEGMENT_M = 1_000.0
-_CACHE_MB = 64
+_CACHE_BYTES = 32 * 2**20
 
 
 @functools.cache
@@ -76,8 +76,10 @@ def small_cache() -> rasterio.Env:
     """A context in which GDAL keeps few blocks.
 
     It keeps a twentieth of the machine's memory otherwise, so that memory would grow with the map.
+    Rasterio hands the option to GDALSetCacheMax, which takes bytes, unlike the variable of the
+    environment, which takes megabytes.
     """
-    return rasterio.Env(GDAL_CACHEMAX=_CACHE_MB)
+    return rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES)
 
 
 def origin(transform: Affine) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from geofm_assets.training.data import Batch, Inputs
 NODATA = 255
 _MAX_CONFIDENCE = 254
 _AHEAD = 2  # units waiting for each thread
+_Seen = TypeVar("_Seen", np.bool_, np.uint16)
 
 
 @dataclass
@@ -39,6 +41,7 @@ class TileMap:
         scenes: names of the scenes looked at.
         simulated: whether any of them was simulated.
         missing_frame: pixels asked for that were seen, but not in every frame that is needed.
+        timesteps_seen: timesteps in which a pixel that has a class was seen, summed over them.
     """
 
     classes: NDArray[np.uint8]
@@ -46,6 +49,7 @@ class TileMap:
     scenes: set[str] = field(default_factory=set)
     simulated: bool = False
     missing_frame: int = 0
+    timesteps_seen: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class _Ready:
         layers: by name; none without any scene.
         seen: (H, W) where any layer measured anything, in every frame that is needed.
         partly: (H, W) where one did, but not in every frame that is needed.
+        timesteps: (H, W) uint16, in how many any layer measured anything.
         scenes: names of the scenes drawn on.
         simulated: whether any of them was simulated.
     """
@@ -80,6 +85,7 @@ class _Ready:
     layers: Mapping[str, _Layer]
     seen: NDArray[np.bool_]
     partly: NDArray[np.bool_]
+    timesteps: NDArray[np.uint16]
     scenes: frozenset[str]
     simulated: bool
 
@@ -129,6 +135,7 @@ def _map_day(
     sums = np.zeros((len(model.classes), *wanted.shape), dtype=np.float32)
     total = np.zeros(wanted.shape, dtype=np.float32)
     seen, partly = np.zeros(wanted.shape, dtype=bool), np.zeros(wanted.shape, dtype=bool)
+    timesteps = np.zeros(wanted.shape, dtype=np.uint16)
     weights = grid.weights
     blocks = grid.blocks(wanted, bounds[:2])
 
@@ -141,6 +148,7 @@ def _map_day(
             made.simulated |= found.simulated
             _set(seen, bounds, found.block.bounds, found.seen)
             _set(partly, bounds, found.block.bounds, found.partly)
+            _set(timesteps, bounds, found.block.bounds, found.timesteps)
             if found.layers:
                 yield from ((found, unit) for unit in found.block.units)
 
@@ -162,6 +170,7 @@ def _map_day(
             finish()
     made.missing_frame += int((wanted & partly & ~seen).sum())
     answered = wanted & seen & (total > 0)
+    made.timesteps_seen += int(timesteps[answered].sum())
     best = sums.argmax(axis=0)
     top = np.take_along_axis(sums, best[None], axis=0)[0]
     share = np.divide(top, total, out=np.zeros_like(top), where=answered)
@@ -204,7 +213,8 @@ def _prepare(block: Block, read: Mapping[str, LayerPixels], device: torch.device
     ever = np.logical_or.reduce([nothing, *shown])
     required = [step for step, need in zip(shown, needed, strict=True) if need] if needed else []
     seen = np.logical_and.reduce([ever, *required])
-    return _Ready(block, layers, seen, ever & ~seen, scenes, simulated)
+    timesteps = np.add.reduce(np.stack([nothing, *shown]), axis=0, dtype=np.uint16)
+    return _Ready(block, layers, seen, ever & ~seen, timesteps, scenes, simulated)
 
 
 def _batch(found: _Ready, unit: Unit, size: int) -> tuple[list[int], Batch]:
@@ -279,12 +289,12 @@ def _add(
 
 
 def _set(
-    seen: NDArray[np.bool_], bounds: PixelBounds, place: PixelBounds, part: NDArray[np.bool_]
+    seen: NDArray[_Seen], bounds: PixelBounds, place: PixelBounds, part: NDArray[_Seen]
 ) -> None:
-    """Mark what a block saw of the tile."""
+    """Note what a block saw of the tile; blocks that overlap saw the same there."""
     left, top = max(bounds[0], place[0]), max(bounds[1], place[1])
     right, bottom = min(bounds[2], place[2]), min(bounds[3], place[3])
     if right > left and bottom > top:
-        seen[top - bounds[1] : bottom - bounds[1], left - bounds[0] : right - bounds[0]] |= part[
-            top - place[1] : bottom - place[1], left - place[0] : right - place[0]
-        ]
+        target = seen[top - bounds[1] : bottom - bounds[1], left - bounds[0] : right - bounds[0]]
+        fresh = part[top - place[1] : bottom - place[1], left - place[0] : right - place[0]]
+        np.maximum(target, fresh, out=target)

@@ -154,7 +154,7 @@ def _require_alike(placed: Sequence[_Placed]) -> None:
                 raise MapError(
                     "Two tiles overlap and differ",
                     where=f"{first.path} and {second.path}",
-                    fix="They are of two maps: make the map again with --force",
+                    fix="They are of two maps: delete the map's folder tiles and ask for it again",
                 )
 
 

@@ -99,6 +99,7 @@ def _make(
             window_size=record["window_size"],
             overlap=record["overlap"],
             dense=record["head"] == "segmentation",
+            timesteps=record["timesteps"],
         )
         item = build_item(record, _files(root, mosaics), root)
     store.write_json(f"{folder}/{_ITEM}", item)

@@ -19,6 +19,8 @@ MAX_NODATA = 0.5
 MAX_DISTANCE = 0.75
 """Total variation distance from training. Samples are balanced on purpose and land is not, so
 only a map that has almost none of what training had is refused."""
+MIN_TIMESTEPS = 0.5
+"""A model that is shown less than half of what it reads was hardly trained for that."""
 _TOLD_APART = 0.2  # how much nearer the swapped shares must be
 
 
@@ -64,7 +66,7 @@ class QualityReport:
         return cls(tuple(Finding(**finding) for finding in said))
 
 
-CHECKS = ("seams", "nodata_share", "class_shares", "polarity")
+CHECKS = ("seams", "nodata_share", "timesteps", "class_shares", "polarity")
 
 
 def quality_report(
@@ -76,6 +78,7 @@ def quality_report(
     window_size: int,
     overlap: int,
     dense: bool,
+    timesteps: int,
 ) -> QualityReport:
     """Check a map.
 
@@ -87,6 +90,7 @@ def quality_report(
         window_size: side of a crop.
         overlap: pixels two crops share.
         dense: whether pixels have their own class.
+        timesteps: how many the model reads.
     """
     from geofm_assets.prediction.seams import measure_seams
 
@@ -104,6 +108,7 @@ def quality_report(
         (
             _seams(seams, window_size, overlap),
             _nodata(asked, mapped, sum(row["missing_frame_pixels"] for row in rows)),
+            _timesteps(sum(row["timesteps_seen"] for row in rows), mapped, timesteps),
             _shares(shares, training),
             _polarity(shares, training, legend),
         )
@@ -135,6 +140,13 @@ def _nodata(asked: int, mapped: int, missing_frame: int) -> Finding:
     numbers = {"share": round(share, 6), "asked": asked, "mapped": mapped, "at_most": MAX_NODATA}
     numbers["missing_frame"] = missing_frame
     return Finding("nodata_share", share <= MAX_NODATA, text, numbers)
+
+
+def _timesteps(seen: int, mapped: int, read: int) -> Finding:
+    mean = seen / mapped if mapped else 0.0
+    text = f"pixels were seen in {mean:.1f} of the model's {read} timesteps on average"
+    numbers = {"seen": round(mean, 6), "read": read, "at_least": MIN_TIMESTEPS * read}
+    return Finding("timesteps", mean >= MIN_TIMESTEPS * read, text, numbers)
 
 
 def _shares(shares: Mapping[str, float], training: Mapping[str, float]) -> Finding:

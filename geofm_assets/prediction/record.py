@@ -59,6 +59,7 @@ def map_record(
         "overlap": grid.overlap,
         "resolution": windows.resolution,
         "modalities": [str(layer) for layer in checkpoint.experiment.layers],
+        "timesteps": checkpoint.experiment.timesteps,
         "frames_needed": _frames_needed(checkpoint),
         "imagery": json.loads(task.imagery.imagery.model_dump_json()),
         "zones": _zones(zones, tiles),

@@ -28,6 +28,7 @@ TILE = pa.schema(
         ("scenes", pa.list_(pa.string())),
         ("area_pixels", pa.int64()),
         ("missing_frame_pixels", pa.int64()),
+        ("timesteps_seen", pa.int64()),
         ("sha256", pa.string()),
         ("simulated", pa.bool_()),
     ]
@@ -40,7 +41,8 @@ class TileRow(TableModel):
     `done` has a file; `no_data` had no imagery a class can be told from; `masked` and `outside`
     have no pixel to map. `class_pixels` is JSON: pixels by class name. `area_pixels` are asked for
     after the mask, `nodata_share` of them have no class; `missing_frame_pixels` have none although
-    there is imagery, since it lacks a frame the model needs. `sha256` is of the file.
+    there is imagery, since it lacks a frame the model needs. `timesteps_seen` is the sum, over
+    pixels that have a class, of timesteps with imagery. `sha256` is of the file.
     """
 
     tile_id: Annotated[pd.ArrowDtype, pa.string()] = pp.Field(
@@ -58,6 +60,7 @@ class TileRow(TableModel):
     scenes: Annotated[pd.ArrowDtype, pa.list_(pa.string())]
     area_pixels: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)
     missing_frame_pixels: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)
+    timesteps_seen: Annotated[pd.ArrowDtype, pa.int64()] = pp.Field(ge=0)
     sha256: Annotated[pd.ArrowDtype, pa.string()] = pp.Field(
         nullable=True, str_matches=r"^[0-9a-f]{64}$"
     )

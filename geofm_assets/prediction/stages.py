@@ -51,7 +51,7 @@ class MapStage:
     """The map of one request."""
 
     task: TrainingTask
-    code_version: str = "2"
+    code_version: str = "3"
 
     def folder(self, map_id: str) -> str:
         """Store prefix of a map."""

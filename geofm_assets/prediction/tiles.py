@@ -112,6 +112,7 @@ def make_tile(
     data = _geotiff(made, zone, tile)
     row = _row(tile, DONE, began, wanted, mapped, made.missing_frame)
     row["class_pixels"] = _json(model.classes, counts)
+    row["timesteps_seen"] = made.timesteps_seen
     row["scenes"], row["simulated"] = sorted(made.scenes), made.simulated
     row["sha256"] = hashlib.sha256(data).hexdigest()
     row["seconds"] = round(time.monotonic() - began, 3)
@@ -143,6 +144,7 @@ def _row(
         "scenes": [],
         "area_pixels": asked,
         "missing_frame_pixels": missing_frame,
+        "timesteps_seen": 0,
         "sha256": None,
         "simulated": False,
     }

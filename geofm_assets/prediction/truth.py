@@ -1,7 +1,7 @@
 """A map against known polygons: per fire what was found, missed and invented."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,18 +51,23 @@ class Fire:
 
 
 def select_fires(
-    truth: pa.Table | gpd.GeoDataFrame, areas: Sequence[Area], recent_days: int = 0
+    truth: pa.Table | gpd.GeoDataFrame,
+    areas: Sequence[Area],
+    recent_days: int = 0,
+    imaged_from: Callable[[Area], dt.date] | None = None,
 ) -> list[Fire]:
     """Fires that touch a request, and which of them its map must show.
 
     A fire belongs to an area if it was contained between the area's start and end, or up to
-    `recent_days` before the start.
+    `recent_days` before the start. One that was contained when the last image of the area had
+    begun is left out, however late the area ends: the image shows it in part or not at all.
 
     Args:
         truth: `fire_id`, `contained_date` and `geometry` (WKB in degrees, or a GeoDataFrame's);
             if there are such columns `alarm_date`, `group_id`, `dated`, `prescribed`, `simulated`.
         areas: of the request.
         recent_days: see above.
+        imaged_from: day the last image of an area begins; None where images are of all its time.
 
     Returns:
         By fire_id.
@@ -83,6 +88,10 @@ def select_fires(
         if why is None:
             fit = [a for a in around if _fits(row["contained_date"], a, recent_days)]
             why = None if fit else _other_time(row["contained_date"], around)
+        if fit and imaged_from is not None:
+            last = max(imaged_from(area) for area in fit)
+            fit = [area for area in fit if row["contained_date"] < imaged_from(area)]
+            why = None if fit else _after_imagery(row["contained_date"], last)
         parts = [shapely.intersection(geometry, area.geometry) for area in fit]
         asked = shapely.union_all(parts) if parts else shapely.Polygon()
         if why is None and asked.area == 0:
@@ -276,6 +285,10 @@ def _reason(row: Mapping[str, Any]) -> str | None:
 def _fits(day: dt.date, area: Area, recent_days: int) -> bool:
     first = area.start.date() - dt.timedelta(days=recent_days)
     return first <= day <= area.end.date()
+
+
+def _after_imagery(day: dt.date, begun: dt.date) -> str:
+    return f"contained on {day}, the map's last image is from {begun} on"
 
 
 def _other_time(day: dt.date, areas: Sequence[Area]) -> str:

@@ -3,6 +3,7 @@
 Plain Python: scores can be made from a notebook with a `Store`.
 """
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +21,22 @@ from geofm_assets.core.outcome import (
 )
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
+from geofm_assets.imagery.periods import (
+    PeriodRule,
+    frames_offset,
+    periods,
+    request_duration,
+    span,
+)
 from geofm_assets.labels.calfire.side_tables import listed_years, perimeters_key
 from geofm_assets.prediction.legend import map_legend
 from geofm_assets.prediction.quality import polarity_against_truth
+from geofm_assets.prediction.request import Area, Request
 from geofm_assets.prediction.stages import MapStage
 from geofm_assets.prediction.truth_schema import LEFT_OUT, MapScore, MapSummary
 from geofm_assets.training.stages import TrainingTask
 from geofm_assets.windows.config import MasksConfig
+from geofm_assets.windows.geometry import time_range
 
 _COLUMNS = ["fire_id", "group_id", "alarm_date", "contained_date", "dated", "prescribed",
             "simulated", "geometry"]  # fmt: skip
@@ -43,7 +53,7 @@ class MapScoresStage:
     """What of each fire a map found, missed and invented."""
 
     task: TrainingTask
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, map_id: str) -> str:
         """Store key of the scores by fire."""
@@ -85,7 +95,12 @@ class MapScoresStage:
             schema = kept_check(table)
         else:
             tables = [store.read_table(key, _COLUMNS) for key in self._require_years(store, record)]
-            fires = select_fires(pa.concat_tables(tables), request_areas(record), self._recent_days)
+            fires = select_fires(
+                pa.concat_tables(tables),
+                request_areas(record),
+                self._recent_days,
+                None if self.task.frames is None else self._imaged_from,
+            )
             mosaics = read_mosaics(store, MapStage(self.task).folder(map_id))
             simulated = bool(record["simulated"])
             with small_cache():
@@ -117,6 +132,16 @@ class MapScoresStage:
         """Days before an area's start whose fires its masks would call burnt."""
         masks = self.task.masks or MasksConfig()
         return max(0, masks.recent_days - self.task.imagery.windows.days_before)
+
+    def _imaged_from(self, area: Area) -> dt.date:
+        """The day on which the last frame of an area's imagery begins."""
+        frames, windows = self.task.frames or (), self.task.imagery.windows
+        local = self.task.imagery.imagery.profile == "local_scenes"
+        (day,) = Request((area,)).groups(windows.days_before)
+        first = time_range(day, windows)[0] + frames_offset(frames, windows.days_before)
+        asked = (first, first + request_duration(span(frames)))
+        rule: PeriodRule = "calendar_month" if local else "fixed"
+        return periods(rule, asked, span(frames), frames)[-1][0].date()
 
     def _record(self, store: Store, map_id: str) -> dict[str, Any]:
         key = MapStage(self.task).record_key(map_id)

@@ -16,6 +16,7 @@ from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.stages import DatasetStage
 from geofm_assets.prediction.asked import Asked, checkpoint_note, chosen_source, crop_overlap
 from geofm_assets.prediction.crops import CropGrid
+from geofm_assets.prediction.ground import small_cache
 from geofm_assets.prediction.imagery import MapImagery
 from geofm_assets.prediction.model import CheckpointModel
 from geofm_assets.prediction.partition import Tile, Zone, partition
@@ -65,7 +66,7 @@ class MapWork:
         """
         todo = [(zone, tile) for zone in self.zones for tile in zone.tiles]
         rows = []
-        with reproducible(1):  # a batch is one thread's; several run side by side
+        with small_cache(), reproducible(1):  # a batch is one thread's; several run side by side
             for number, (zone, tile) in enumerate(todo, start=1):
                 row = None if force else self.tiles.finished(tile)
                 kept = row is not None

@@ -253,7 +253,7 @@ def _validate(
         if overrides and any(named.startswith(k) or k.startswith(named) for k in overrides):
             where = f"--set {named}".strip()
         raise ConfigError(
-            f"{dotted}: {first['msg']}",
+            ": ".join(filter(None, (dotted, first["msg"].removeprefix("Value error, ")))),
             where=where,
             fix="See docs/tasks.md for the keys of a task file",
         ) from error

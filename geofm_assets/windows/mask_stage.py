@@ -41,7 +41,7 @@ class MasksStage:
     task: SamplingTask
     windows: WindowsConfig
     masks: MasksConfig
-    code_version: str = "1"
+    code_version: str = "2"
 
     def key(self, cell: str) -> str:
         """Store key of the table of masks."""
@@ -117,7 +117,8 @@ _COUNTS = ("burnt", "unburnt", "nodata")
 def _centres(windows: pa.Table, masks: pa.Table, polygons: bool) -> CheckOutcome:
     """Whether masks say at their middle what the samples say: they are upright and in place.
 
-    A window around a polygon is burnt somewhere, which need not be its middle.
+    The middle is the pixel that holds the sample's point (see `geometry.pixel_bounds`). A window
+    around a polygon is burnt somewhere, which need not be there.
     """
     from geofm_assets.windows.masks import BURNT, UNBURNT
 
@@ -126,8 +127,8 @@ def _centres(windows: pa.Table, masks: pa.Table, polygons: bool) -> CheckOutcome
     )
     wrong = []
     for row in masks.to_pylist():
-        middle = row["size"] // 2
-        value = row["mask"][middle * row["size"] + middle]
+        size = row["size"]
+        value = row["mask"][(size - 1) // 2 * size + size // 2]
         burnt = classes[row["window_name"]] == "burnt"
         contradicts = value == (UNBURNT if burnt else BURNT)
         if polygons and burnt:

@@ -45,11 +45,11 @@ def masks_for_windows(
 ) -> pa.Table:
     """The mask of each window.
 
-    A pixel is burnt where a perimeter of the sample's group covers it, or one contained in the
-    `recent_days` before valid_time. It is unknown in the gap around such perimeters and under and
-    around other fires and prescribed burns that began before valid_time + `after_days` and ended
-    after valid_time - `scar_years`. Else it is unburnt. A fire whose dates are not known is never
-    burnt but unknown.
+    A pixel is burnt where a perimeter of the sample's group that had begun by valid_time covers
+    it, or one contained in the `recent_days` before valid_time. It is unknown in the gap around
+    such perimeters and under and around other fires and prescribed burns that began before
+    valid_time + `after_days` and ended after valid_time - `scar_years`. Else it is unburnt. A fire
+    whose dates are not known is never burnt but unknown.
 
     Args:
         windows: WINDOW rows.
@@ -163,9 +163,9 @@ def _roles(
     """Whether a fire is burnt on a window's date, and whether it counts at all; bool (pairs,)."""
     start, end = fires.start[fire], fires.end[fire]
     begun = start <= day + config.after_days
-    own = fires.group_id[fire] == group
+    own = (fires.group_id[fire] == group) & (start <= day)
     recent = (end <= day) & (end >= day - config.recent_days)
-    burnt = begun & (own | recent) & fires.dated[fire] & ~fires.prescribed[fire]
+    burnt = (own | recent) & fires.dated[fire] & ~fires.prescribed[fire]
     scar = begun & (end >= day - config.scar_years * _DAYS_A_YEAR)
     return burnt, burnt | scar
 

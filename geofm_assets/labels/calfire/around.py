@@ -7,13 +7,11 @@ fire's box; larger fires share the tiles of their zone and year, so that no two 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 import shapely
 
-from geofm_assets.core.xxh3 import xxh3_64
 from geofm_assets.labels.calfire.apart import stand_apart
 from geofm_assets.labels.calfire.fires import Fires
-from geofm_assets.labels.calfire.grid import NO_PLACES, Grid, Places, together
+from geofm_assets.labels.calfire.grid import NO_PLACES, Grid, Places, single_places, together
 from geofm_assets.labels.calfire.samples_config import PolygonWindows, SamplesConfig
 from geofm_assets.labels.calfire.utm import (
     polygons_to_utm,
@@ -101,19 +99,9 @@ def _whole(fires: Fires, around: PolygonWindows, seed: int) -> Places:
         lon, lat = to_degrees(code, x, y)
         here = utm_epsgs(lon, lat) == code
         rows, x, y, lon, lat = (a[here] for a in (rows, x, y, lon, lat))
-        ids = np.array([f"{name}_around" for name in fires.fire_id[rows].tolist()], dtype=object)
-        places = Places(
-            fire=rows,
-            epsg=np.full(len(rows), code),
-            x=x,
-            y=y,
-            lon=lon,
-            lat=lat,
-            level=np.zeros(len(rows), np.int64),
-            id=ids,
-            key=xxh3_64(pa.array(ids.tolist(), pa.string()), seed),
-        )
-        found.append(places)
+        ids = [f"{name}_around" for name in fires.fire_id[rows].tolist()]
+        zone = np.full(len(rows), code)
+        found.append(single_places(ids, rows, zone, (x, y), (lon, lat), seed))
     return together(found)
 
 

@@ -74,6 +74,37 @@ def together(parts: list[Places]) -> Places:
     return Places(*(np.concatenate([getattr(p, f.name) for p in several]) for f in fields(Places)))
 
 
+def single_places(
+    names: list[str],
+    fire: np.ndarray,
+    epsg: np.ndarray,
+    xy: tuple[np.ndarray, np.ndarray],
+    lon_lat: tuple[np.ndarray, np.ndarray],
+    seed: int,
+) -> Places:
+    """Places that are no nodes of a grid, N of them.
+
+    Args:
+        names: their sample_ids.
+        fire: row of each one's fire.
+        epsg: of each one's UTM zone.
+        xy: eastings and northings, metres of it.
+        lon_lat: the same in degrees EPSG:4326.
+        seed: key of the places' hashes.
+    """
+    return Places(
+        fire=fire,
+        epsg=epsg,
+        x=xy[0],
+        y=xy[1],
+        lon=lon_lat[0],
+        lat=lon_lat[1],
+        level=np.zeros(len(names), np.int64),
+        id=np.array(names, dtype=object),
+        key=xxh3_64(pa.array(names, pa.string()), seed),
+    )
+
+
 Keep = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Box numbers, x and y (N,) to bool (N,)."""
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import shapely
 
 from geofm_assets.core.hashing import keyed_hashes
-from geofm_assets.core.xxh3 import xxh3_64
 from geofm_assets.labels.calfire.apart import stand_apart
 from geofm_assets.labels.calfire.around import fire_windows
 from geofm_assets.labels.calfire.fires import Fires, read_fires
@@ -21,6 +20,7 @@ from geofm_assets.labels.calfire.grid import (
     Places,
     points_wanted,
     quota,
+    single_places,
     together,
 )
 from geofm_assets.labels.calfire.negatives import far_places, ring_places
@@ -214,17 +214,7 @@ def _inside_points(fires: Fires, rows: np.ndarray, seed: int) -> Places:
         here = epsg == code
         x[here], y[here] = to_utm(code, lon[here], lat[here])
     ids = [f"{name}_burnt" for name in fires.fire_id[rows].tolist()]
-    return Places(
-        fire=rows,
-        epsg=epsg,
-        x=x,
-        y=y,
-        lon=lon,
-        lat=lat,
-        level=np.zeros(len(rows), np.int64),
-        id=np.array(ids, dtype=object),
-        key=xxh3_64(pa.array(ids, pa.string()), seed),
-    )
+    return single_places(ids, rows, epsg, (x, y), (lon, lat), seed)
 
 
 def _ring(

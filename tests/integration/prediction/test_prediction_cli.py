@@ -60,3 +60,9 @@ def test_masks_that_cannot_be_used_are_refused(run, flags, message):
     error = run(*flags).exception
     assert isinstance(error, RequestError)
     assert message in str(error)
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "predict", "ui"])
+def test_help_says_which_store_is_taken_if_none_is_given(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    assert "if not given, GEOFM_STORE" in CliRunner().invoke(app, [command, "--help"]).output

@@ -148,6 +148,7 @@ def test_a_place_without_a_frame_that_is_needed_has_no_class(tmp_path, lacking, 
     assert (made.classes != NODATA).all() == mapped
     assert (made.classes == NODATA).all() != mapped
     assert made.missing_frame == (0 if mapped else 64 * 64)
+    assert made.timesteps_seen == (64 * 64 if mapped else 0)  # one of the two
     assert made.scenes
 
 

@@ -56,7 +56,13 @@ def made(tmp_path_factory):
     """A map of two zones in two hemispheres, of four tiles each, one of them without data."""
     store = Store(tmp_path_factory.mktemp("products") / "store")
     areas = [area(ground_box(e, 0, 0, 2 * SIDE, 2 * SIDE), str(e)) for e in (NORTH, SOUTH)]
-    said = {**record(areas), "head": "classification", "window_size": 8, "overlap": 0}
+    said = {
+        **record(areas),
+        "head": "classification",
+        "window_size": 8,
+        "overlap": 0,
+        "timesteps": 2,
+    }
     said["content"] = "c" * 64
     said["zones"] = [
         {"epsg": epsg, "bounds": [x - 1, y - 1, x + 2 * SIDE + 1, y + 2 * SIDE + 1]}
@@ -90,6 +96,7 @@ def made(tmp_path_factory):
                     "class_pixels": counts if done else "{}",
                     "area_pixels": SIDE**2,
                     "missing_frame_pixels": 0,
+                    "timesteps_seen": 2 * SIDE**2 if done else 0,
                 }
             )
     table = pa.Table.from_pylist(rows, schema=TILE)
@@ -204,6 +211,7 @@ def test_a_map_is_scored_against_its_years_perimeters_once(made):
     shape = shapely.MultiPolygon([ground_box(SOUTH, 40, 40, 200, 200)])
     rows = [
         fire("a", shape, contained_date=dt.date(2022, 6, 20)),
+        fire("late", shape, contained_date=dt.date(2022, 7, 1)),
         fire("old", shape, contained_date=dt.date(2022, 1, 20)),
     ]
     write_perimeters(store, rows)
@@ -213,8 +221,13 @@ def test_a_map_is_scored_against_its_years_perimeters_once(made):
     table = store.read_table(STAGE.key(map_id)).to_pylist()
     assert [(row["fire_id"], row["status"]) for row in table] == [
         ("a", "scored"),
+        ("late", "left_out"),
         ("old", "left_out"),
     ]
+    # within the request's time, but the month after its first day is the last image
+    assert (
+        table[1]["reason"] == "contained on 2022-07-01, the map's last image is from 2022-07-01 on"
+    )
     burnt = (zone_pixels(SOUTH) == 1)[40:200, 40:200].mean()
     assert table[0]["omission"] == pytest.approx(1 - burnt)
     assert STAGE.make(store, map_id, False).skipped

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.env import get_gdal_config
 
 from geofm_assets.core.errors import (
     ExperimentError,
@@ -88,6 +89,17 @@ def kill_after(number):
             raise KilledError
 
     return report
+
+
+def test_gdal_keeps_few_blocks_while_tiles_are_made(store, scenes, area):
+    bytes_kept = set()
+    make(
+        store,
+        scenes,
+        ask(store, scenes, area),
+        lambda *said: bytes_kept.add(get_gdal_config("GDAL_CACHEMAX")),
+    )
+    assert bytes_kept == {32 * 2**20}
 
 
 def test_a_map_has_a_tile_for_every_part_and_says_what_it_is(store, scenes, area):

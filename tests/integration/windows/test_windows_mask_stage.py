@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import shapely
 
 from geofm_assets.core.hashing import sha256_file
 from geofm_assets.core.outcome import require_checks
@@ -21,6 +23,7 @@ from geofm_assets.labels.calfire.samples import make_samples
 from geofm_assets.labels.calfire.samples_config import SamplesConfig
 from geofm_assets.labels.calfire.schema import FIRE_YEAR, PERIMETER, FireYear, Perimeter
 from geofm_assets.labels.calfire.side_tables import perimeters_key, samples_key, years_key
+from geofm_assets.labels.calfire.utm import to_degrees, to_utm
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.schema import Collection, ReferencePoint
 from geofm_assets.labels.stages import label_source
@@ -193,6 +196,30 @@ def test_masks_of_another_place_fail_their_check(store: Store) -> None:
     outcome = STAGE.make(store, cell, False)
     failed = [check.name for check in outcome.checks if not check.passed]
     assert failed == ["centres_agree"]
+
+
+def test_the_middle_is_the_pixel_that_holds_the_point(store: Store) -> None:
+    """Fires of one pixel, each about its sample's point, and no gap that would hide a shift."""
+    cell = biggest(store)
+    windows = store.read_table(WindowGroupStage(TASK, WINDOWS).key(cell))
+    groups = {
+        row["sample_id"]: row["group_id"]
+        for year in YEARS
+        for row in store.read_table(samples_key(TASK.source.root, f"frap{year}")).to_pylist()
+    }
+    rows = []
+    for row in windows.filter(pc.equal(windows["class_name"], "burnt")).to_pylist():
+        epsg = int(row["crs"].removeprefix("EPSG:"))
+        x, y = (float(v[0]) for v in to_utm(epsg, np.array([row["lon"]]), np.array([row["lat"]])))
+        corners = np.array([[x - 5, y - 5], [x + 5, y - 5], [x + 5, y + 5], [x - 5, y + 5]])
+        pixel = shapely.Polygon(np.column_stack(to_degrees(epsg, *corners.T)))
+        given = {"contained_date": row["valid_time"], "group_id": groups[row["sample_id"]]}
+        rows.append(fire(row["sample_id"], shapely.MultiPolygon([pixel]), **given))
+    put_perimeters(store, pa.Table.from_pylist(rows, schema=PERIMETER).sort_by("fire_id"))
+    outcome = MasksStage(TASK, WINDOWS, MasksConfig(gap_m=0)).make(store, cell, False)
+    (agree,) = [check for check in outcome.checks if check.name == "centres_agree"]
+    assert rows
+    assert agree.description.startswith(f"0 of {windows.num_rows} ")
 
 
 def test_without_perimeters_it_says_what_is_missing(store: Store) -> None:

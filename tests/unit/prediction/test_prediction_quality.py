@@ -76,8 +76,9 @@ def test_few_borders_are_not_judged(tmp_path):
     assert not found.enough
 
 
-def tiles(burnt: int, unburnt: int, asked: int, missing: int = 0) -> pa.Table:
-    row = {"col_min": 0, "col_max": TILE, "area_pixels": asked, "missing_frame_pixels": missing}
+def tiles(burnt: int, unburnt: int, asked: int, missing: int = 0, seen: int = 12) -> pa.Table:
+    row = {"col_min": 0, "col_max": TILE, "area_pixels": asked, "missing_frame_pixels": missing,
+           "timesteps_seen": seen * (burnt + unburnt)}  # fmt: skip
     return pa.Table.from_pylist(
         [{**row, "class_pixels": json.dumps({"burnt": burnt, "unburnt": unburnt})}]
     )
@@ -85,7 +86,9 @@ def tiles(burnt: int, unburnt: int, asked: int, missing: int = 0) -> pa.Table:
 
 def report(folder, table, training):
     mosaic: Mosaic = write_mosaic(folder, blobs(0, 64))
-    made = quality_report([mosaic], table, FIRE, training, window_size=32, overlap=4, dense=True)
+    made = quality_report(
+        [mosaic], table, FIRE, training, window_size=32, overlap=4, dense=True, timesteps=12
+    )
     return made, {f.name: f for f in made.findings}
 
 
@@ -110,6 +113,13 @@ def test_pixels_that_miss_a_frame_are_counted(tmp_path):
     found = report(tmp_path, tiles(10, 90, 110, missing=8), TRAINED)[1]["nodata_share"]
     assert "(8 miss a frame the model needs)" in found.text
     assert found.numbers["missing_frame"] == 8
+
+
+def test_a_map_from_few_of_the_months_fails(tmp_path):
+    found = report(tmp_path, tiles(10, 90, 110, seen=4), TRAINED)[1]["timesteps"]
+    assert not found.passed
+    assert found.text == "pixels were seen in 4.0 of the model's 12 timesteps on average"
+    assert report(tmp_path, tiles(10, 90, 110, seen=6), TRAINED)[1]["timesteps"].passed
 
 
 def test_swapped_classes_fail(tmp_path):

@@ -103,6 +103,20 @@ def test_an_older_fire_is_left_out_and_its_scar_is_nobodys_commission(tmp_path):
     assert rows["old"]["iou"] == 1
 
 
+def test_a_fire_that_the_last_image_cannot_show_whole_is_left_out_however_late_an_area_ends():
+    box = (100, 100, 120, 120)
+    fires = [
+        fire("before", box, day=dt.date(2022, 6, 14)),
+        fire("at", box, day=dt.date(2022, 6, 15)),
+    ]
+    areas = [area(ground_box(NORTH, 0, 0, 400, 400))]
+    found = select_fires(pa.Table.from_pylist(fires), areas, 0, lambda _: dt.date(2022, 6, 15))
+    reasons = {f.id: f.reason for f in found}
+    assert reasons["before"] is None
+    assert reasons["at"] == "contained on 2022-06-15, the map's last image is from 2022-06-15 on"
+    assert all(f.reason is None for f in select_fires(pa.Table.from_pylist(fires), areas))
+
+
 def test_fires_that_cannot_be_compared_say_why(tmp_path):
     mosaic = write_mosaic(tmp_path, burnt(0, 0, 1, 1))
     fires = [

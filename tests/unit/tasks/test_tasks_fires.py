@@ -1,11 +1,13 @@
 """A task of fire perimeters is one file, too; what does not fit together is refused by name."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
 
 import geofm_assets.tasks
 from geofm_assets.core.errors import ConfigError
+from geofm_assets.imagery.periods import frames_offset, periods, request_duration, span
 from geofm_assets.labels.stages import label_source
 from geofm_assets.platform.definitions import fire_sources
 from geofm_assets.tasks.config import (
@@ -45,6 +47,23 @@ def test_an_override_names_other_perimeters():
     assert source.root == "reference/calfire/fire241"
 
 
+def test_no_fire_that_the_last_image_may_show_counts_as_not_yet_burning():
+    task = load_task_file(SHIPPED).config
+    assert task.labels.calfire is not None
+    assert task.masks is not None
+    frames = task.imagery.frames
+    days = [dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=n) for n in range(366)]
+    ends = []
+    for day in days:
+        start = day - dt.timedelta(days=task.windows.days_before)
+        start += frames_offset(frames, task.windows.days_before)
+        asked = (start, start + request_duration(span(frames)))
+        for rule in ("calendar_month", "fixed"):
+            ends.append((periods(rule, asked, span(frames), frames)[-1][1] - day).days - 1)
+    assert max(ends) == task.masks.after_days
+    assert max(ends) == task.labels.calfire.samples.exclude_after_days
+
+
 def line_of(path: Path, text: str) -> int:
     return next(i for i, row in enumerate(path.read_text().splitlines(), 1) if text in row)
 
@@ -62,6 +81,7 @@ def test_what_does_not_fit_together_is_refused_with_its_line(tmp_path):
     with pytest.raises(ConfigError, match="windows need 330") as caught:
         load_task_file(path)
     assert f"{path}:{line_of(path, 'window_extent_m')}" in str(caught.value)
+    assert caught.value.what.startswith("labels.calfire.samples.window_extent_m is 320")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,11 @@ def test_a_fire_of_the_sample_s_complex_is_burnt_though_it_ended_later() -> None
     assert of_the_west(group_id="a", contained_date=later, alarm_date=DAY) == BURNT
 
 
+def test_a_fire_of_the_sample_s_complex_that_began_later_is_unknown() -> None:
+    began, later = DAY + dt.timedelta(days=1), DAY + dt.timedelta(days=40)
+    assert of_the_west(group_id="a", contained_date=later, alarm_date=began) == NODATA
+
+
 def test_a_prescribed_burn_is_unknown() -> None:
     assert of_the_west(prescribed=True) == NODATA
 
@@ -149,7 +154,7 @@ def test_samples_and_masks_agree_at_the_middle() -> None:
     masks = masks_for_windows(windows, made.samples, read_fires(table), CONFIG)
     assert windows.num_rows > 50
     for label, row in zip(windows["class_name"].to_pylist(), masks.to_pylist(), strict=True):
-        middle = np.frombuffer(row["mask"], np.uint8).reshape(32, 32)[16, 16]
+        middle = np.frombuffer(row["mask"], np.uint8).reshape(32, 32)[15, 16]
         assert middle != (UNBURNT if label == "burnt" else BURNT)
 
 
