@@ -101,10 +101,14 @@ def descendants(pid: int) -> list[int]:
     queue = [pid]
     while queue:
         parent = queue.pop()
-        for path in Path(f"/proc/{parent}/task").glob("*/children"):
+        try:
+            paths = list(Path(f"/proc/{parent}/task").glob("*/children"))
+        except OSError:  # ended meanwhile
+            continue
+        for path in paths:
             try:
                 children = [int(word) for word in path.read_text().split()]
-            except OSError:  # ended meanwhile
+            except OSError:
                 continue
             found += children
             queue += children

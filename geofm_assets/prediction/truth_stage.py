@@ -36,7 +36,6 @@ from geofm_assets.prediction.stages import MapStage
 from geofm_assets.prediction.truth_schema import LEFT_OUT, MapScore, MapSummary
 from geofm_assets.training.stages import TrainingTask
 from geofm_assets.windows.config import MasksConfig
-from geofm_assets.windows.geometry import time_range
 
 _COLUMNS = ["fire_id", "group_id", "alarm_date", "contained_date", "dated", "prescribed",
             "simulated", "geometry"]  # fmt: skip
@@ -135,6 +134,8 @@ class MapScoresStage:
 
     def _imaged_from(self, area: Area) -> dt.date:
         """The day on which the last frame of an area's imagery begins."""
+        from geofm_assets.windows.geometry import time_range
+
         frames, windows = self.task.frames or (), self.task.imagery.windows
         local = self.task.imagery.imagery.profile == "local_scenes"
         (day,) = Request((area,)).groups(windows.days_before)
