@@ -166,7 +166,7 @@ def test_the_next_run_makes_the_rest_and_nothing_again(
     made: tuple[Bucket, str, list[str]], broken_off: tuple[Bucket, list[str]]
 ) -> None:
     _, printed, put = made
-    assert "baseline_logistic" in printed
+    assert "baseline logistic" in printed
     assert [path for path in put if "/windows/" in path or "/candidates/" in path] == []
     assert [path for path in put if "/chips/" in path] != []
 
