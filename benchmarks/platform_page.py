@@ -66,7 +66,7 @@ class _Ui:
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20 * PATIENCE_S)
         self._queries = {name: ui_query(name) for name in QUERIES}
-        self._slowest: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, list[tuple[int, float]]] = {name: [] for name in QUERIES}
 
     def ask(self, name: str) -> tuple[float, bytes]:
         """Seconds until the whole answer was there, and the answer."""
@@ -85,18 +85,25 @@ class _Ui:
     def times(self, name: str, count: int, cells: list[str]) -> dict[str, Any]:
         """Ask once after the data changed, then so many times, or as often as patience allows.
 
-        What would take longer than that, as it went with fewer cells, is not asked.
+        What would take longer than that, on a line through the last two sizes, is not asked.
         """
-        fewer, seconds = self._slowest.get(name, (len(cells), 0.0))
-        if (expected := seconds * len(cells) / fewer) > PATIENCE_S:
+        if (expected := self._expected_s(name, len(cells))) > PATIENCE_S:
+            fewer, seconds = self._seen[name][-1]
             return {"not_asked": f"{seconds:.1f} s with {fewer:,} cells", "expected_s": expected}
+        self._connection.close()  # the server closes it after 5 s of silence; asking opens it
         first, data = self.ask(name)
         _require_cells(name, data, cells)
         found: list[float] = []
         while len(found) < count and (len(found) < 2 or sum(found) < PATIENCE_S):
             found.append(self.ask(name)[0])
-        self._slowest[name] = (len(cells), median(found))
+        self._seen[name].append((len(cells), median(found)))
         return {"first_ms": 1000 * first, "bytes": len(data), **_spread(found)}
+
+    def _expected_s(self, name: str, cells: int) -> float:
+        if len(self._seen[name]) < 2:
+            return 0.0
+        (few, quick), (many, slow) = self._seen[name][-2:]
+        return slow + max(0.0, slow - quick) / (many - few) * (cells - many)
 
 
 def _require_cells(name: str, data: bytes, cells: list[str]) -> None:

@@ -18,11 +18,10 @@ from geofm_assets.core.outcome import CheckOutcome, Outcome  # noqa: E402
 from geofm_assets.core.resources import gpu_step  # noqa: E402
 from geofm_assets.core.settings import load_settings  # noqa: E402
 
-CELLS = "bench_cells"
 CELLS_KEY = dg.AssetKey(["bench", "cells"])
 STEP_KEYS = [dg.AssetKey(["bench", f"step_{number}"]) for number in range(3)]
 _CHECKS = ("schema", "inside_cell", "at_most_per_cell")  # as many as filtered points have
-_cells = dg.DynamicPartitionsDefinition(name=CELLS)
+_cells = dg.DynamicPartitionsDefinition(name="bench_cells")
 
 
 @dg.asset(
