@@ -22,10 +22,9 @@ from geofm_assets.evaluation.ingest.assets import (
     dataset_events,
     register_dataset,
 )
-from geofm_assets.evaluation.ingest.ingest import ingest_dataset
 from geofm_assets.evaluation.ingest.options import IngestOptions
 from geofm_assets.evaluation.ingest.report import IngestResult
-from geofm_assets.evaluation.ingest.stages import EvaluationDatasetStage
+from geofm_assets.evaluation.ingest.stages import EvaluationDatasetStage, ingest_now
 from geofm_assets.evaluation.registry.entry import DatasetEntry
 from geofm_assets.evaluation.registry.registry import Registry
 from geofm_assets.evaluation.sweeps.assets import (
@@ -199,7 +198,7 @@ class Evaluations:
 
     def _ingest(self, store: Store, options: IngestOptions, report: Report) -> IngestResult:
         """What the asset calls; keeps the result, which is more than its record holds."""
-        result = ingest_dataset(store, options, report)
+        result = ingest_now(store, options, report)
         self._ingested.append(result)
         return result
 
