@@ -148,13 +148,13 @@ def emit_partitions(
     keys.sort(key=lambda key: order.get(key, len(order)))
     # A step that yields nothing for its output makes Dagster skip the steps after it, so where
     # other stages wait in the same run (a job's backfill) the framework records the range, whole.
-    alone = len(set(context.job_def.asset_layer.executable_asset_keys)) == 1
+    only_asset = len(set(context.job_def.asset_layer.executable_asset_keys)) == 1
     failures: dict[str, str] = {}
     causes: list[BaseException] = []
     done: list[Outcome] = []
     fence = Fence(context)
     keep_connected(context.instance.event_log_storage)
-    read = input_tags(context) if len(keys) > 1 and alone else {}
+    read = input_tags(context) if len(keys) > 1 and only_asset else {}
     with held_open(_event_databases(context)), _said_in_log(context):
         for number, key in enumerate(keys, start=1):
             try:
@@ -176,7 +176,7 @@ def emit_partitions(
                 context.log.error(f"{key}: {redact(traceback.format_exc())}")
                 continue
             done.append(outcome)
-            if len(keys) > 1 and alone:
+            if len(keys) > 1 and only_asset:
                 event = materialization(context.asset_key, key, outcome, code_version, read)
                 context.log_event(event)
             elif len(keys) > 1:
@@ -186,7 +186,9 @@ def emit_partitions(
             notify(number, len(keys), f"{key}: {note}")
     if failures:
         listed = "; ".join(f"{key}: {why}" for key, why in sorted(failures.items()))
-        others = "the others are done" if alone else "none is recorded: other stages wait for all"
+        others = (
+            "the others are done" if only_asset else "none is recorded: other stages wait for all"
+        )
         raise dg.Failure(
             f"{len(failures)} of {len(keys)} partitions failed, {others}. {listed}",
             metadata={"failed": dg.MetadataValue.json(failures)},
@@ -214,7 +216,7 @@ def emit_partitions(
             description="summary of the run's range; each partition has its own record",
         )
         summaries.append(summary)
-    if alone:
+    if only_asset:
         yield from summaries
     else:
         yield dg.MaterializeResult(check_results=summaries)
