@@ -23,7 +23,8 @@ from geofm_assets.core.events import (
     INPUTS_TAG,
     check_results,
     evaluation,
-    materialization,
+    latest_materialization,
+    record,
     severity,
     to_metadata,
 )
@@ -161,7 +162,7 @@ def emit_partitions(
                 with _alone(context, key) if alone else nullcontext():
                     outcome = work(key)
                 fence.require()
-                _log_checks(context, outcome, key, single=len(keys) == 1)
+                _log_failed(context, outcome, key)
                 require_checks(outcome, f"partition {key}")
             except dg.Failure:  # the fence
                 raise
@@ -177,9 +178,18 @@ def emit_partitions(
                 continue
             done.append(outcome)
             if len(keys) > 1 and only_asset:
-                event = materialization(context.asset_key, key, outcome, code_version, read)
-                context.log_event(event)
+                record(
+                    context.instance,
+                    context.log_event,
+                    context.asset_key,
+                    key,
+                    outcome,
+                    code_version,
+                    read,
+                )
             elif len(keys) > 1:
+                for check in outcome.checks:
+                    context.log_event(evaluation(context.asset_key, check, key))
                 context.add_asset_metadata(to_metadata(outcome.metadata), partition_key=key)
             note = "unchanged" if outcome.skipped else "made"
             context.log.info(f"[{number}/{len(keys)}] {key}: {note}")
@@ -237,9 +247,10 @@ def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:
     return definition.get_partition_keys(dynamic_partitions_store=context.instance)
 
 
-def _log_checks(
-    context: AssetExecutionContext, outcome: Outcome, partition: str, *, single: bool
-) -> None:
+def _log_failed(context: AssetExecutionContext, outcome: Outcome, partition: str) -> None:
+    """Record checks that keep a partition from being recorded as made, and those beside them."""
+    if all(check.passed or not check.blocking for check in outcome.checks):
+        return
+    target = latest_materialization(context.instance, context.asset_key, partition)
     for check in outcome.checks:
-        if not single or not check.passed:
-            context.log_event(evaluation(context.asset_key, check, partition))
+        context.log_event(evaluation(context.asset_key, check, partition, target))

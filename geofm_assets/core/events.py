@@ -5,6 +5,9 @@ from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from geofm_assets.core.outcome import CheckOutcome, Columns, Json, Link, Location, Markdown, Outcome
 from geofm_assets.core.redact import redacting
@@ -37,12 +40,44 @@ def _metadata_value(value: Any, clean: Callable[[Any], Any]) -> Any:
             return value
 
 
-def recorded(
-    key: dg.AssetKey, partition: str, outcome: Outcome, code_version: str
-) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """A partition's outcome as events, for what was made outside a step of its asset."""
-    checks = [evaluation(key, check, partition) for check in outcome.checks]
-    return [materialization(key, partition, outcome, code_version), *checks]
+def record(
+    instance: dg.DagsterInstance,
+    log: Callable[[dg.AssetMaterialization | dg.AssetCheckEvaluation], None],
+    key: dg.AssetKey,
+    partition: str,
+    outcome: Outcome,
+    code_version: str,
+    read: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Record a partition that was made: its materialization, then the checks of just that.
+
+    Args:
+        instance: that `log` writes to.
+        log: writes an event at once.
+        key: the asset's.
+        partition: which.
+        outcome: what making it came to.
+        code_version: of what made it.
+        read: tags of what it was made from.
+    """
+    log(materialization(key, partition, outcome, code_version, read))
+    target = latest_materialization(instance, key, partition)
+    for check in outcome.checks:
+        log(evaluation(key, check, partition, target))
+
+
+def latest_materialization(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """What a check of a partition is about; the UI counts no check that does not say it."""
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    if not records:
+        return None
+    (found,) = records
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=found.storage_id, run_id=found.run_id, timestamp=found.timestamp
+    )
 
 
 def materialization(
@@ -50,7 +85,7 @@ def materialization(
     partition: str,
     outcome: Outcome,
     code_version: str,
-    read: Mapping[str, str] = MappingProxyType({}),
+    read: Mapping[str, str],
 ) -> dg.AssetMaterialization:
     """A partition's materialization; `read` are tags of what it was made from."""
     return dg.AssetMaterialization(
@@ -67,7 +102,10 @@ def materialization(
 
 
 def evaluation(
-    key: dg.AssetKey, check: CheckOutcome, partition: str | None
+    key: dg.AssetKey,
+    check: CheckOutcome,
+    partition: str | None,
+    target: AssetCheckEvaluationTargetMaterializationData | None = None,
 ) -> dg.AssetCheckEvaluation:
     """A check's outcome as an event of its own."""
     clean = redacting()
@@ -80,6 +118,7 @@ def evaluation(
         partition=partition,
         blocking=check.blocking,
         severity=severity(check),
+        target_materialization_data=target,
     )
 
 

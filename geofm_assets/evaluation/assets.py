@@ -10,7 +10,7 @@ from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.progress import notify
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.evaluation.comparison_stage import ComparisonStage
-from geofm_assets.evaluation.ingest.assets import dataset_events, register_dataset
+from geofm_assets.evaluation.ingest.assets import record_dataset, register_dataset
 from geofm_assets.evaluation.ingest.task import TaskDatasetStage
 from geofm_assets.evaluation.stages import BaselinesStage, ScoresStage, ScoreTableStage
 from geofm_assets.training.assets import experiments_definition
@@ -134,7 +134,6 @@ def build_evaluation_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
         # this task: so the link to what made this one is in its record, not between the assets.
         register_dataset(context.instance, task.name)
         made_by = dg.MetadataValue.asset(dataset_key)
-        for event in dataset_events(task.name, made[0], made_by=made_by):
-            context.log_event(event)
+        record_dataset(context.instance, context.log_event, task.name, made[0], made_by=made_by)
 
     return [eval_scores, baseline_scores, score_table, comparison, evaluation_dataset]

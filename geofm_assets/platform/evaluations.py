@@ -19,7 +19,7 @@ from geofm_assets.evaluation.ingest.assets import (
     DATASET_KEY,
     IngestConfig,
     build_dataset_assets,
-    dataset_events,
+    record_dataset,
     register_dataset,
 )
 from geofm_assets.evaluation.ingest.options import IngestOptions
@@ -209,8 +209,8 @@ class Evaluations:
             return
         kept = EvaluationDatasetStage({}).kept(self.store, entry)
         if kept is not None:
-            for event in dataset_events(entry.name, kept):
-                self.instance.report_runless_asset_event(event)
+            report = self.instance.report_runless_asset_event
+            record_dataset(self.instance, report, entry.name, kept)
 
     def _cell(
         self,

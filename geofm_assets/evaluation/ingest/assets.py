@@ -1,14 +1,14 @@
 """Evaluation datasets as a Dagster asset."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
 from geofm_assets.core.assets import check_specs, emit_partitions
-from geofm_assets.core.events import recorded
+from geofm_assets.core.events import record
 from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.progress import notify
 from geofm_assets.core.resources import StoreResource
@@ -145,15 +145,21 @@ def register_dataset(instance: dg.DagsterInstance, name: str) -> bool:
     return True
 
 
-def dataset_events(
-    name: str, outcome: Outcome, **metadata: Any
-) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """Events of a dataset that was made outside a step of its asset.
+def record_dataset(
+    instance: dg.DagsterInstance,
+    log: Callable[[dg.AssetMaterialization | dg.AssetCheckEvaluation], None],
+    name: str,
+    outcome: Outcome,
+    **metadata: Any,
+) -> None:
+    """Record a dataset that was made outside a step of its asset.
 
     Args:
+        instance: that `log` writes to.
+        log: writes an event.
         name: of the dataset, which is its partition.
         outcome: what making it came to.
         metadata: that people should see besides.
     """
     shown = replace(outcome, metadata={**outcome.metadata, **metadata})
-    return recorded(DATASET_KEY, name, shown, EvaluationDatasetStage.code_version)
+    record(instance, log, DATASET_KEY, name, shown, EvaluationDatasetStage.code_version)

@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
 
 from geofm_assets.core.assets import check_specs, emit, emit_partitions
 from geofm_assets.core.errors import GeofmError
@@ -70,6 +71,26 @@ def test_good_cells_are_recorded_and_each_bad_one_is_named(instance):
 def test_a_failed_check_is_recorded_for_its_own_cell(instance):
     run(instance, ["c1", "c_contract"])
     assert checks_by_partition(instance) == {"c1": "SUCCEEDED", "c_contract": "FAILED"}
+
+
+def counted(instance):
+    """Cells by what the UI says of their check."""
+    check = dg.AssetCheckKey(KEY, "contract")
+    with partition_loading_context(dynamic_partitions_store=instance):
+        state = instance.event_log_storage.get_asset_check_state([(check, CELLS)])[check]
+        return {
+            status.value: set(subset.subset_value.get_partition_keys())
+            for status, subset in state.subsets.items()
+            if not subset.is_empty
+        }
+
+
+def test_the_ui_counts_the_check_of_every_cell_of_a_range(instance):
+    run(instance, ["c1", "c2", "c_contract", "c_warned"])
+    expected = {"SUCCEEDED": {"c1", "c2"}, "FAILED": {"c_contract", "c_warned"}}
+    assert counted(instance) == expected
+    run(instance, ["c1"])
+    assert counted(instance) == expected
 
 
 def test_a_cell_that_is_warned_of_stops_neither_itself_nor_the_range(instance):
