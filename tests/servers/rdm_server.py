@@ -17,8 +17,6 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -184,17 +182,16 @@ class RdmServer:
         """Requests by path, queries left out."""
         return Counter(urlsplit(request.target).path for request in self.requests)
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """A request, counted while it is under way."""
+    def begin(self) -> None:
+        """Count a request as under way."""
         with self.lock:
             self._under_way += 1
             self.busiest = max(self.busiest, self._under_way)
-        try:
-            yield
-        finally:
-            with self.lock:
-                self._under_way -= 1
+
+    def end(self) -> None:
+        """Count it no longer: before its last byte, on which a client may ask for more."""
+        with self.lock:
+            self._under_way -= 1
 
     def take_fault(self, target: str) -> Fault | None:
         """The fault of this request, counted down."""
@@ -221,8 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        with self.rdm.counted():
-            self._answer()
+        self.rdm.begin()
+        self._answer()
 
     def _answer(self) -> None:
         rdm = self.rdm
@@ -310,6 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
         status: int = 200,
         extra: dict[str, str] | None = None,
     ) -> None:
+        self.rdm.end()
         claimed = len(body)
         if fault is not None and fault.lie_to is not None:
             body = body[: fault.lie_to]

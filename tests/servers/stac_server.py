@@ -118,12 +118,16 @@ def _holds(found: Any, operator: str, value: Any) -> bool:
 
 
 class _UnderWay:
-    """Counts requests while they are under way, and notes the most of one moment."""
+    """Counts requests until they are answered, and notes the most of one moment.
+
+    A request ends before its answer's first byte: a client that has the last one asks for more at
+    once.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._lock, self._now, self._most = folder, threading.Lock(), 0, 0
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
         with self._lock:
             self._now += 1
             if self._now > self._most:
@@ -132,7 +136,7 @@ class _UnderWay:
         if (self._folder / "slow").exists():
             time.sleep(0.02)
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         with self._lock:
             self._now -= 1
 
@@ -149,8 +153,8 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
         def do_POST(self) -> None:
-            with under_way:
-                self._searched()
+            under_way.begin()
+            self._searched()
 
         def _searched(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -163,12 +167,12 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             self._answer(200, answer, "application/geo+json")
 
         def do_HEAD(self) -> None:
-            with under_way:
-                self._asset(head=True)
+            under_way.begin()
+            self._asset(head=True)
 
         def do_GET(self) -> None:
-            with under_way:
-                self._asset(head=False)
+            under_way.begin()
+            self._asset(head=False)
 
         def _asset(self, head: bool) -> None:
             if self.path.startswith("/moved/"):
@@ -197,6 +201,7 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             extra: dict[str, str] | None = None,
             head: bool = False,
         ) -> None:
+            under_way.end()
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
