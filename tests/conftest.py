@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,10 @@ LONG_FILES = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores SIGINT, Dagster then has SIGTERM ignored too, and servers
+    # that tests start inherit it: none of them could be ended.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.pluginmanager.has_plugin("xdist"):
         config.option.loadscopereorder = False  # else files of few tests go last, however long
 
