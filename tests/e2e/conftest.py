@@ -52,14 +52,15 @@ class Geofm:
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done
 
-    def run(self, world: SampleWorld, *more: str, ok: bool = True):
-        return self("run", TASK, *self.inputs(world), *more, ok=ok)
+    def run(self, world: SampleWorld, *experiments: str, ok: bool = True):
+        return self("run", TASK, *self.inputs(world, *experiments), ok=ok)
 
     @staticmethod
-    def inputs(world: SampleWorld) -> list[str]:
+    def inputs(world: SampleWorld, *experiments: str) -> list[str]:
+        """Options for a world; without experiments nothing is trained."""
         sets = [part for item in SMALL for part in ("--set", item)]
         places = ["--mirror", str(world.mirror), "--scenes", str(world.scenes)]
-        return [*places, *sets, "--experiment", EXPERIMENT]
+        return [*places, *sets, *(part for name in experiments for part in ("--experiment", name))]
 
     def json(self, *arguments: str):
         return json.loads(self(*arguments, "--json").stdout)
@@ -108,7 +109,7 @@ def finished(world, tmp_path_factory) -> Geofm:
     """A store in which the small task has been run once. Tests only read it."""
 
     def run_once(folder: Path) -> None:
-        done = Geofm(folder / "store", environment()).run(world)
+        done = Geofm(folder / "store", environment()).run(world, EXPERIMENT)
         (folder / "stdout.txt").write_text(done.stdout)
 
     made = made_once(tmp_path_factory, "finished_once", run_once)

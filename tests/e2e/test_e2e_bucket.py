@@ -71,7 +71,7 @@ def broken_off(
     s3.fault = faults = Killing()
     output = (root / "killed.txt").open("w")
     with output, subprocess.Popen(
-        geofm.command("run", TASK, *geofm.inputs(world)),
+        geofm.command("run", TASK, *geofm.inputs(world, EXPERIMENT)),
         env=geofm.environment,
         stdout=output,
         stderr=output,
@@ -98,7 +98,7 @@ def made(
     """The same run again, to its end: what it printed and the paths it put. Tests only read it."""
     geofm, _ = broken_off
     s3.asked.clear()
-    done = geofm.run(world)
+    done = geofm.run(world, EXPERIMENT)
     return geofm, done.stdout + done.stderr, [p for m, p, _ in s3.asked if m in ("PUT", "POST")]
 
 

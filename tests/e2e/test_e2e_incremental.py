@@ -45,10 +45,10 @@ def settings_of(geofm):
     return load_settings(str(geofm.store), {})
 
 
-def drive(geofm) -> dict[str, list[str]]:
+def drive(geofm, experiments=(EXPERIMENT,)) -> dict[str, list[str]]:
     """Run the task; partitions made, per asset."""
     driver = Driver(settings_of(geofm), TASK, Reporter(Console(file=io.StringIO())))
-    return {r.name.split("/")[-1]: r.made for r in driver.run([EXPERIMENT])}
+    return {r.name.split("/")[-1]: r.made for r in driver.run(experiments)}
 
 
 def digests(geofm) -> dict[str, str]:
@@ -57,7 +57,7 @@ def digests(geofm) -> dict[str, str]:
     return {k: store.provenance(k).content for k in keys}
 
 
-def test_a_new_collection_makes_only_the_cells_it_touches(copied, mirrored):
+def test_a_new_collection_makes_only_the_cells_it_touches(copied, mirrored, new_store):
     cells = planned_cells(copied.opened(), TASK)
     assert len(cells) == 2
     add_collection(mirrored, "2022_SIM_NEW_POINT_110", preset="tiny", cells=1)
@@ -69,6 +69,14 @@ def test_a_new_collection_makes_only_the_cells_it_touches(copied, mirrored):
     for stage in PER_CELL:
         assert made[stage] == sorted(touched)
     assert made["split_manifest"] == [""]
+    # and what there is now is what a store that never was without it would hold
+    fresh = new_store("fresh")
+    settings_of(copied).model_copy(update={"store": str(fresh.store)}).remember()
+    drive(fresh, [])
+    whole = digests(fresh)
+    data = {k: v for k, v in digests(copied).items() if "/experiments/" not in k and k in whole}
+    assert len(data) > 10
+    assert data == {k: v for k, v in whole.items() if k in data}
 
 
 def new_points(geofm):

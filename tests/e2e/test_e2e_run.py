@@ -95,14 +95,14 @@ def test_running_again_makes_nothing_again(copied, world):
 def test_two_stores_from_the_same_inputs_hold_the_same_content(finished, world, new_store):
     other = new_store("other", OMP_NUM_THREADS="1")
     moved = type(world)(**{**world.__dict__})
-    other.run(moved)
+    other.run(moved, EXPERIMENT)
     assert artifacts(other.store) == artifacts(finished.store)
 
 
 def kill_when(geofm, world, pattern: str) -> None:
     """Start a run and kill it, as hard as can be, as soon as a file appears."""
     process = subprocess.Popen(
-        geofm.command("run", TASK, *geofm.inputs(world)),
+        geofm.command("run", TASK, *geofm.inputs(world, EXPERIMENT)),
         env=geofm.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -117,17 +117,16 @@ def kill_when(geofm, world, pattern: str) -> None:
     process.wait()
 
 
-def test_a_run_killed_in_every_stage_is_finished_by_running_it_again(finished, world, new_store):
+def test_a_run_killed_again_and_again_is_finished_by_running_it_again(finished, world, new_store):
     geofm = new_store("killed")
     for pattern in (
         "reference/raw/*/file.json",
-        f"tasks/{TASK}/cells.parquet",
         f"tasks/{TASK}/windows/*/windows.parquet",
         f"tasks/{TASK}/chips/*/rasters-*.safetensors",
         f"tasks/{TASK}/experiments/{EXPERIMENT}/*.ckpt",
     ):
         kill_when(geofm, world, pattern)
-    geofm.run(world)
+    geofm.run(world, EXPERIMENT)
     assert artifacts(geofm.store) == artifacts(finished.store)
     instance = dg.DagsterInstance.from_config(str(geofm.store / "dagster_home"))
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
@@ -150,7 +149,9 @@ def test_a_scene_that_is_no_raster_stops_the_cells_it_covers_and_is_named(
     assert "Traceback" not in done.stderr
     broken.write_bytes(good)
     geofm.run(changed)
-    assert {r["experiment"] for r in geofm.json("scores", TASK)} >= {EXPERIMENT}
+    stages = {r["stage"]: r for r in geofm.json("status") if r["task"] == TASK}
+    assert [stages[name]["out_of_date"] for name in ("rasters", "chips")] == [0, 0]
+    assert stages["chips"]["wanted"] > 0
 
 
 def test_an_experiment_that_cannot_be_is_refused_in_one_line(copied):

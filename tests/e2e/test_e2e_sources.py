@@ -10,6 +10,7 @@ from geofm_assets.sample_world.collections import samples, write_labels_csv
 
 pytestmark = pytest.mark.slow
 TASK = "worldcereal_cropland"
+EXPERIMENT = "olmoearth_v1_2_nano-s1_s2-ps4-ws8-t6"
 SERVERS = Path(__file__).parents[1] / "servers"
 
 
@@ -51,7 +52,7 @@ def test_anybodys_csv_becomes_a_task_and_runs_on_the_same_graph(world, new_store
     import subprocess
 
     subprocess.run(made, env=geofm.environment, check=True, capture_output=True)
-    inputs = geofm.inputs(world)[2:]
+    inputs = geofm.inputs(world, EXPERIMENT)[2:]
     geofm("run", "my_fields", *inputs)
     metrics = {r["metric"] for r in geofm.json("scores", "my_fields")}
     assert {"f1_crop", "f1_no_crop"} <= metrics
