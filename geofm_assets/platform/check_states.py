@@ -7,25 +7,31 @@ could be out of date.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import dagster as dg
-from dagster import DagsterRunStatus, RunsFilter
+import sqlalchemy as sql
+from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 from dagster._core.asset_graph_view.serializable_entity_subset import SerializableEntitySubset
 from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
     AssetCheckExecutionResolvedStatus,
-    AssetCheckPartitionInfo,
 )
 from dagster._core.storage.asset_check_state import AssetCheckState
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 CheckOf = tuple[dg.AssetCheckKey, dg.PartitionsDefinition | None]
 """A check, and the partitions it has."""
-_Recorded, _Shown = AssetCheckExecutionRecordStatus, AssetCheckExecutionResolvedStatus
-_RESULT = {_Recorded.SUCCEEDED: _Shown.SUCCEEDED, _Recorded.FAILED: _Shown.FAILED}
+_Shown = AssetCheckExecutionResolvedStatus
+_PLANNED = AssetCheckExecutionRecordStatus.PLANNED.value
+_RESULT = {
+    AssetCheckExecutionRecordStatus.SUCCEEDED.value: _Shown.SUCCEEDED,
+    AssetCheckExecutionRecordStatus.FAILED.value: _Shown.FAILED,
+}
 
 
 class StatesAtOnce(SqlEventLogStorage):
@@ -39,40 +45,104 @@ class StatesAtOnce(SqlEventLogStorage):
         Args:
             keys: checks; those without dynamic partitions are left to Dagster.
         """
-        ours = {
-            key: cells for key, cells in keys if isinstance(cells, dg.DynamicPartitionsDefinition)
-        }
-        others = [(key, cells) for key, cells in keys if key not in ours]
+        ours: dict[dg.AssetKey, dict[dg.AssetCheckKey, dg.DynamicPartitionsDefinition]] = {}
+        others = []
+        for key, cells in keys:
+            if isinstance(cells, dg.DynamicPartitionsDefinition):
+                ours.setdefault(key.asset_key, {})[key] = cells
+            else:
+                others.append((key, cells))
         states = dict(super().get_asset_check_state(others)) if others else {}
-        if ours:
-            states |= self._states(ours)
+        for asset, checks in ours.items():
+            states |= self._states(asset, checks)
         return states
 
     def _states(
-        self, keys: Mapping[dg.AssetCheckKey, dg.DynamicPartitionsDefinition]
+        self, asset: dg.AssetKey, checks: Mapping[dg.AssetCheckKey, dg.DynamicPartitionsDefinition]
     ) -> dict[dg.AssetCheckKey, AssetCheckState]:
-        rows: dict[dg.AssetCheckKey, list[AssetCheckPartitionInfo]] = defaultdict(list)
-        for row in self.get_asset_check_partition_info(list(keys)):
-            rows[row.check_key].append(row)
-        ended = self._ended(row for found in rows.values() for row in found)
-        existing = {cells: frozenset(cells.get_partition_keys()) for cells in set(keys.values())}
+        # in this order: what is made meanwhile is then shown as not checked, never as checked
+        records = self._newest_records(asset, {key.name for key in checks})
+        made = Made(
+            self.get_latest_storage_id_by_partition(asset, DagsterEventType.ASSET_MATERIALIZATION),
+            self._get_latest_unpartitioned_materialization_storage_ids([asset]).get(asset, 0),
+        )
+        ended = self._ended({r.run for found in records.values() for r in found if r.planned})
+        existing = {cells: frozenset(cells.get_partition_keys()) for cells in set(checks.values())}
         return {
-            key: check_state(key, existing[cells], rows[key], ended) for key, cells in keys.items()
+            key: check_state(key, existing[cells], records[key.name], made, ended)
+            for key, cells in checks.items()
         }
 
-    def _ended(self, rows: Iterable[AssetCheckPartitionInfo]) -> dict[str, DagsterRunStatus]:
+    def _newest_records(self, asset: dg.AssetKey, checks: set[str]) -> "dict[str, list[Record]]":
+        """The newest record of each cell that has one, by check."""
+        table = AssetCheckExecutionsTable.c
+        newest = sql.select(sql.func.max(table.id)).where(
+            table.asset_key == asset.to_string(),
+            table.check_name.in_(sorted(checks)),
+            table.evaluation_event_storage_id.is_not(None),  # planned by an old Dagster
+        )
+        query = sql.select(
+            *(table.check_name, table.partition, table.execution_status, table.run_id),
+            *(table.evaluation_event_storage_id, table.materialization_event_storage_id),
+        ).where(table.id.in_(newest.group_by(table.check_name, table.partition)))
+        found: dict[str, list[Record]] = defaultdict(list)
+        with self.index_connection() as connection:
+            for check, *record in connection.execute(query):
+                found[check].append(Record(*record))
+        return found
+
+    def _ended(self, planned: set[str]) -> dict[str, DagsterRunStatus]:
         """How runs ended that planned a check and have not recorded it."""
-        planned = {row.latest_planned_run_id for row in rows if _is_planned(row)}
         if not planned:
             return {}
         wanted = RunsFilter(run_ids=sorted(planned), statuses=FINISHED_STATUSES)
         return {run.run_id: run.status for run in self._instance.get_runs(filters=wanted)}
 
 
+class Record(NamedTuple):
+    """A check of a cell, planned or done.
+
+    Attributes:
+        cell: None for a check of no cell.
+        status: as stored.
+        run: that planned or recorded it.
+        event: number of its event.
+        of: number of the materialization that was checked, if it says so.
+    """
+
+    cell: str | None
+    status: str
+    run: str
+    event: int
+    of: int | None
+
+    @property
+    def planned(self) -> bool:
+        """Whether it has no result."""
+        return self.status == _PLANNED
+
+
+class Made(NamedTuple):
+    """Numbers of an asset's newest materializations.
+
+    Attributes:
+        cells: of each cell.
+        whole: of the asset without a cell; 0 if there is none.
+    """
+
+    cells: Mapping[str, int]
+    whole: int
+
+    def newest(self, cell: str | None) -> int:
+        """Of a cell, or of the whole asset if that is newer; 0 if there is none."""
+        return max(self.cells.get(cell, 0) if cell else 0, self.whole)
+
+
 def check_state(
     key: dg.AssetCheckKey,
     existing: frozenset[str],
-    rows: Sequence[AssetCheckPartitionInfo],
+    records: Sequence[Record],
+    made: Made,
     ended: Mapping[str, DagsterRunStatus],
 ) -> AssetCheckState:
     """The state of a check, as `AssetCheckState.with_updates` comes to it from nothing.
@@ -80,19 +150,23 @@ def check_state(
     Args:
         key: of the check.
         existing: its cells that have not been deleted.
-        rows: the newest record of each cell that has one.
+        records: the newest of each cell that has one.
+        made: what the asset's cells are now.
         ended: runs that are over, and how they ended.
     """
     shown: dict[AssetCheckExecutionResolvedStatus, set[str]] = {status: set() for status in _Shown}
     going_on: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        cell, run = row.partition_key, row.latest_planned_run_id
+    last = 0
+    for record in records:
+        cell, status, run, event, of = record
+        newest = made.newest(cell)
+        last = max(last, event, newest)
         if cell is None or cell not in existing:
             continue
-        if not _is_planned(row):
+        if status != _PLANNED:
             # of an earlier materialization, it says nothing of the cell as it is now
-            if row.is_current:
-                shown[_RESULT[row.latest_execution_status]].add(cell)
+            if newest in (0, of):
+                shown[_RESULT[status]].add(cell)
         elif run not in ended:
             shown[_Shown.IN_PROGRESS].add(cell)
             going_on[run].add(cell)
@@ -101,18 +175,10 @@ def check_state(
         else:
             shown[_Shown.SKIPPED].add(cell)
     return AssetCheckState(
-        latest_storage_id=max(map(_newest_event, rows), default=0),
+        latest_storage_id=last,
         subsets={status: _subset(key, cells) for status, cells in shown.items()},
         in_progress_runs={run: _subset(key, cells) for run, cells in going_on.items()},
     )
-
-
-def _is_planned(row: AssetCheckPartitionInfo) -> bool:
-    return row.latest_execution_status == _Recorded.PLANNED
-
-
-def _newest_event(row: AssetCheckPartitionInfo) -> int:
-    return max(row.latest_check_event_storage_id, row.latest_materialization_storage_id or 0)
 
 
 def _subset(key: dg.AssetCheckKey, cells: set[str]) -> SerializableEntitySubset[dg.AssetCheckKey]:

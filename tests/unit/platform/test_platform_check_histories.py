@@ -23,7 +23,7 @@ from geofm_assets.platform.check_states import StatesAtOnce
 from tests.checked_cells import CHECKS, evaluate, plan
 
 ACTIONS = ("make", "pass", "fail", "plan", "result", "succeed", "lose", "cancel")
-ACTIONS += ("delete", "add", "wipe")
+ACTIONS += ("delete", "add", "wipe", "make_whole")
 
 
 class InMemory(StatesAtOnce, InMemoryEventLogStorage):
@@ -76,6 +76,8 @@ def act(
     match action:
         case "make":
             instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=cell))
+        case "make_whole":
+            instance.report_runless_asset_event(dg.AssetMaterialization(key))
         case "pass" | "fail":
             run = create_run_for_test(instance, status=dg.DagsterRunStatus.SUCCESS).run_id
             evaluate(instance, key, CHECKS[0], cell, passed=action == "pass", run=run)
