@@ -45,6 +45,21 @@ _CONFIG = {
         "free_slots_after_run_end_seconds": 60,
     },
 }
+# Dagster's own storages, but for events: it works out what checks say of each cell one by one.
+# Those of SQLite that are not named are Dagster's.
+_IN_SQLITE = {"module": "geofm_assets.platform.sqlite_events", "class": "SqliteEvents"}
+_IN_POSTGRES = {
+    "run_storage": ("dagster_postgres", "PostgresRunStorage"),
+    "event_log_storage": ("geofm_assets.platform.postgres_events", "PostgresEvents"),
+    "schedule_storage": ("dagster_postgres", "PostgresScheduleStorage"),
+}
+_KINDS = {
+    "postgres": "PostgreSQL",
+    "dagster_postgres": "PostgreSQL",
+    "geofm_assets.platform.postgres_events": "PostgreSQL",
+    "sqlite": "SQLite",
+    "geofm_assets.platform.sqlite_events": "SQLite",
+}
 
 
 def dagster_home(store: Store, settings: Settings | None = None) -> Path:
@@ -99,7 +114,11 @@ def instance_config(
     config: dict[str, Any] = {**_CONFIG, **run_launcher_config(settings)}
     if url := variables.get(POSTGRES_VARIABLE):
         require_postgres(url)
-        config["storage"] = {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
+        for name, (module, kind) in _IN_POSTGRES.items():
+            database = {"postgres_url": {"env": POSTGRES_VARIABLE}}
+            config[name] = {"module": module, "class": kind, "config": database}
+    else:
+        config["event_log_storage"] = _IN_SQLITE
     return config
 
 
@@ -192,8 +211,7 @@ def storage_kind(path: Path) -> str:
     config = _read(path)
     storage = config.get("storage") or config.get("event_log_storage") or {"sqlite": {}}
     module = str(storage.get("module", next(iter(storage))))
-    names = {"postgres": "PostgreSQL", "dagster_postgres": "PostgreSQL", "sqlite": "SQLite"}
-    return names.get(module.split(".")[0], module)
+    return _KINDS.get(module) or _KINDS.get(module.split(".")[0], module)
 
 
 def driver_tag() -> str:

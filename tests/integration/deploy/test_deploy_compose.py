@@ -114,9 +114,10 @@ def test_dagster_takes_the_instance(tmp_path, monkeypatch):
         monkeypatch.setenv(f"DAGSTER_PG_{variable}", "x")
     (tmp_path / "dagster.yaml").write_text((FOLDER / "dagster.yaml").read_text())
     config, _ = dagster_instance_config(str(tmp_path))
-    assert config["storage"]["postgres"]["postgres_db"]["scheme"] == "postgresql+psycopg2"
+    parts = [config[f"{part}_storage"] for part in ("run", "event_log", "schedule")]
+    assert {p["config"]["postgres_db"]["scheme"] for p in parts} == {"postgresql+psycopg2"}
     reference = InstanceRef.from_dir(str(tmp_path))
-    assert "psycopg2" in str(reference.storage_data)
+    assert "PostgresEvents" in str(reference.storage_data)
     assert reference.compute_logs_data.class_name == "LocalComputeLogManager"
 
 

@@ -211,7 +211,8 @@ def test_kubernetes_is_written_into_the_file_with_the_database(store, database, 
     monkeypatch.setenv("GEOFM_EXECUTOR", "kubernetes")
     config = yaml.safe_load((dagster_home(store) / "dagster.yaml").read_text())
     assert config["run_launcher"]["class"] == "K8sRunLauncher"
-    assert config["storage"] == {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
+    for part in ("run_storage", "event_log_storage", "schedule_storage"):
+        assert config[part]["config"] == {"postgres_url": {"env": POSTGRES_VARIABLE}}
 
 
 def test_tables_of_an_older_dagster_are_said_to_be_and_are_migrated(store, database):
