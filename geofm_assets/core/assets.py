@@ -9,15 +9,14 @@ partitions as failed or failed ones as good (measured with dagster 1.13; DESIGN.
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster import AssetExecutionContext
-from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from geofm_assets.core.check_descriptions import CHECK_DESCRIPTIONS
 from geofm_assets.core.claims import claimed
+from geofm_assets.core.connections import keep_connected
 from geofm_assets.core.errors import GeofmError
 from geofm_assets.core.events import (
     INPUTS_TAG,
@@ -29,7 +28,6 @@ from geofm_assets.core.events import (
     to_metadata,
 )
 from geofm_assets.core.fence import Fence
-from geofm_assets.core.held_open import held_open, keep_connected
 from geofm_assets.core.input_tags import input_tags
 from geofm_assets.core.outcome import Outcome, require_checks
 from geofm_assets.core.progress import notify, speaking
@@ -156,7 +154,7 @@ def emit_partitions(
     fence = Fence(context)
     keep_connected(context.instance.event_log_storage)
     read = input_tags(context) if len(keys) > 1 and only_asset else {}
-    with held_open(_event_databases(context)), _said_in_log(context):
+    with _said_in_log(context):
         for number, key in enumerate(keys, start=1):
             try:
                 with _alone(context, key) if alone else nullcontext():
@@ -230,14 +228,6 @@ def emit_partitions(
         yield from summaries
     else:
         yield dg.MaterializeResult(check_results=summaries)
-
-
-def _event_databases(context: AssetExecutionContext) -> list[Path]:
-    """Where the events of the run are stored, if that is in SQLite."""
-    storage = context.instance.event_log_storage
-    if not isinstance(storage, SqliteEventLogStorage):
-        return []
-    return [Path(storage.path_for_shard(shard)) for shard in (context.run_id, "index")]
 
 
 def _ordered_keys(context: AssetExecutionContext) -> Sequence[str]:

@@ -19,8 +19,8 @@ from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from geofm_assets.core.connections import keep_connected
 from geofm_assets.core.errors import ConfigError
-from geofm_assets.core.held_open import keep_connected
 from geofm_assets.core.settings import Settings, load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.launched import alive

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
-from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
 
 from geofm_assets.platform.check_states import StatesAtOnce
+from geofm_assets.platform.kept_open import KeptOpen
 
 
-class SqliteEvents(StatesAtOnce, SqliteEventLogStorage):
-    """Dagster's own storage, in its own files, that shows the checks of many cells fast.
+class SqliteEvents(StatesAtOnce, KeptOpen):
+    """Dagster's own storage, in its own files, that records and shows many cells fast.
 
     Dagster's wants the absolute path of its folder in dagster.yaml, which a store that is moved, or
     mounted elsewhere, would belie. This one has the folder that Dagster uses by default: it opens
@@ -34,5 +34,5 @@ class SqliteEvents(StatesAtOnce, SqliteEventLogStorage):
     def register_instance(self, instance: dg.DagsterInstance) -> None:
         """Open the files beside the instance's other ones."""
         folder = Path(instance.root_directory) / "history" / "runs"
-        SqliteEventLogStorage.__init__(self, str(folder), self._inst_data)
+        KeptOpen.__init__(self, str(folder), self._inst_data)
         super().register_instance(instance)

@@ -57,7 +57,7 @@ def scatter(mirror: Path, title: str, districts: tuple[District, ...], count: in
 
 
 def drive(store: Path, world: SampleWorld) -> tuple[dict[str, list[str]], dict[str, int], str]:
-    """Run the task up to its data; per asset the partitions made, how many were left alone; what was printed."""
+    """Run the task up to its data; per asset partitions made, how many left alone; the output."""
     said = Console(file=io.StringIO(), width=160)
     settings = load_settings(
         str(store), {}, rdm=str(world.mirror), scenes=str(world.scenes)
