@@ -2,35 +2,14 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
+import dagster as dg
 import pytest
+
+from geofm_assets.platform.instance import open_instance
 
 pytestmark = pytest.mark.slow
 TASK = "worldcereal_cropland"
-GRID = """
-import json, os
-import dagster as dg
-from geofm_assets.core.store import Store
-from geofm_assets.platform.instance import open_instance
-instance = open_instance(Store(os.environ["GEOFM_STORE"]))
-found = {"runs": instance.get_runs_count(), "records": {}, "checks": []}
-for name, checks in CHECKS.items():
-    key = dg.AssetKey([TASK, "evaluation_dataset"] if name == "task" else ["evaluation", name])
-    for one in instance.fetch_materializations(key, limit=50).records:
-        made = one.asset_materialization
-        values = {k: v.value for k, v in made.metadata.items() if k in SHOWN}
-        shown = {k: v if isinstance(v, str | int) else str(v) for k, v in values.items()}
-        record = {"metadata": shown, "tags": dict(made.tags)}
-        found["records"].setdefault(f"{name}:{one.partition_key or ''}", []).append(record)
-    for check in checks:
-        spec = dg.AssetCheckKey(key, check)
-        history = instance.event_log_storage.get_asset_check_execution_history(spec, limit=50)
-        found["checks"] += [[name, check, r.partition, r.status.value] for r in history]
-print(json.dumps(found))
-"""
 CHECKS = {
     "task": ["schema", "valid_source"],
     "dataset": ["schema", "valid_source"],
@@ -51,22 +30,25 @@ def registered(finished, tmp_path_factory):
     return geofm
 
 
-def python(geofm, code):
-    """What a process of its own prints, with the store in its environment."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**geofm.environment, "GEOFM_STORE": str(geofm.store)},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 def recorded(geofm):
     """What the store's instance holds of the grid."""
-    return json.loads(python(geofm, f"TASK, CHECKS, SHOWN = {(TASK, CHECKS, SHOWN)!r}\n{GRID}"))
+    found = {"records": {}, "checks": []}
+    with open_instance(geofm.opened()) as instance:
+        found["runs"] = instance.get_runs_count()
+        for name, checks in CHECKS.items():
+            key = dg.AssetKey(
+                [TASK, "evaluation_dataset"] if name == "task" else ["evaluation", name]
+            )
+            for one in instance.fetch_materializations(key, limit=50).records:
+                made = one.asset_materialization
+                shown = {k: v.value for k, v in made.metadata.items() if k in SHOWN}
+                record = {"metadata": shown, "tags": dict(made.tags)}
+                found["records"].setdefault(f"{name}:{one.partition_key or ''}", []).append(record)
+            for check in checks:
+                spec = dg.AssetCheckKey(key, check)
+                history = instance.event_log_storage.get_asset_check_execution_history(spec, 50)
+                found["checks"] += [[name, check, r.partition, r.status.value] for r in history]
+    return found
 
 
 def counts_of(geofm):
@@ -133,7 +115,8 @@ def require_grid(found, models, model_id):
     assert embeddings["samples_encoded_now"] > 0
     assert "accuracy" in records[f"probe_scores:{TASK}|raw_pixels"]["metadata"]["scores"]
     assert records["leaderboard:"]["metadata"]["page"].endswith("leaderboard.html")
-    assert "evaluation_dataset" in records[f"dataset:{TASK}"]["metadata"]["made_by"]
+    made_by = records[f"dataset:{TASK}"]["metadata"]["made_by"]
+    assert made_by == dg.AssetKey([TASK, "evaluation_dataset"])
     expected = [(asset, check) for asset in CHECKS for check in CHECKS[asset]]
     assert {(asset, check) for asset, check, _, _ in found["checks"]} == set(expected)
     assert {status for _, _, _, status in found["checks"]} == {"SUCCEEDED"}

@@ -25,13 +25,11 @@ def crops(grid, wanted, origin):
 @given(grid=grids(), x=st.integers(-500, 500), y=st.integers(-500, 500))
 def test_weights_of_all_crops_on_a_pixel_add_up_to_one(grid, x, y):
     wanted = np.ones((3, 5), dtype=bool)
-    total = np.zeros(wanted.shape)
+    total, weights = np.zeros(wanted.shape), grid.weights
     for column, row in crops(grid, wanted, (x, y)):
-        for i in range(3):
-            for j in range(5):
-                within = (y + i - row, x + j - column)
-                if min(within) >= 0 and max(within) < grid.size:
-                    total[i, j] += grid.weights[within]
+        down, right = y - row + np.arange(3), x - column + np.arange(5)
+        here = [np.flatnonzero((at >= 0) & (at < grid.size)) for at in (down, right)]
+        total[np.ix_(*here)] += weights[np.ix_(down[here[0]], right[here[1]])]
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
