@@ -188,7 +188,8 @@ class LaunchedRun:
             from geofm_assets.platform.step_jobs import delete_step_jobs, require_kubernetes
 
             launcher.terminate(run.run_id)  # else it might start, or go on, unseen
-            delete_step_jobs(require_kubernetes(launcher), run)
+            left = delete_step_jobs(require_kubernetes(launcher), run)
+            reasons = "; ".join(part for part in (reasons, left) if part)
         instance.report_run_failed(run, f"{what}: {reasons}" if reasons else what)
 
 

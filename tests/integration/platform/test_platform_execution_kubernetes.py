@@ -6,6 +6,7 @@ import signal
 import threading
 from contextlib import contextmanager
 
+from geofm_assets.platform import step_jobs
 from tests.launching_world import CELLS, PATHS, open_world
 from tests.servers.kubernetes import KubernetesServer, Node
 
@@ -140,6 +141,20 @@ def test_a_lost_run_leaves_its_gpu_step_alone_and_takes_it_up_again(tmp_path, mo
         assert len(world.runs()) == 1
 
 
+def test_a_run_and_its_gpu_step_that_are_lost_together_go_on_together(tmp_path, monkeypatch):
+    with opened(tmp_path, monkeypatch) as (cluster, world):
+        hold = world.order("hold")
+        with making(world, "checkpoint", ["m0"]) as failures:
+            cluster.wait(lambda: bool(running(cluster, STEPS)), 120)
+            for pod in (of(cluster.pods(), RUNS)[0], running(cluster, STEPS)[0]):
+                os.killpg(cluster.pid(pod), signal.SIGKILL)
+            cluster.wait(lambda: len(of(cluster.pods(all=True), STEPS)) == 2, 120)
+            hold.unlink()
+        assert failures == []
+        assert len(world.lines("checkpoint", "m0")) == 1
+        assert [run.status.value for run in world.runs()] == ["SUCCESS"]
+
+
 def test_a_run_that_is_canceled_leaves_no_gpu_step_behind(tmp_path, monkeypatch):
     with opened(tmp_path, monkeypatch) as (cluster, world):
         world.order("hold")
@@ -158,7 +173,10 @@ def test_cells_of_a_lost_run_are_made_by_another(tmp_path, monkeypatch):
     with opened(tmp_path, monkeypatch) as (cluster, world):
         world.order("die-c02")
         world.order("die_always-c01")
+        monkeypatch.setattr(step_jobs, "_PAUSES_S", ())
+        cluster.faults.answer(500, r"/jobs\?labelSelector", "GET", times=-1)
         (failure,) = world.make("points", CELLS[:4])
+        assert "Jobs of its steps may go on" in failure
         assert "c01" in failure
         assert "exit code 137" in failure
         made = ["c00", "c02", "c03"]
@@ -222,8 +240,8 @@ def test_an_api_that_fails_for_a_moment_is_asked_again(tmp_path, monkeypatch):
         for number, status in enumerate((500, 410, 429), start=2):
             cluster.faults.answer(status, "/jobs", "POST", nth=number)
         cluster.faults.drop("/jobs", "POST", nth=5, what="answer")
-        cluster.faults.answer(500, "/jobs/dagster-step", "GET", nth=1)
-        cluster.faults.answer(410, "/jobs/dagster-step", "GET", nth=3)
+        cluster.faults.answer(500, "/jobs/dagster-step", "GET", nth=2)
+        cluster.faults.answer(410, "/jobs/dagster-step", "GET", nth=4)
         assert world.make("checkpoint", ["m0"]) == []
         assert len(world.lines("checkpoint", "m0")) == 1
         assert len(of(cluster.jobs(all=True), STEPS)) == 1
