@@ -64,7 +64,7 @@ def test_pools_have_limits_and_the_environment_wins_over_the_ui(tmp_path):
     assert set_pool_limits(instance, {}) == {"rdm": 2, "imagery": 4, "gpu": 1}
     instance.event_log_storage.set_concurrency_slots("gpu", 7)
     assert set_pool_limits(instance, {})["gpu"] == 7
-    assert set_pool_limits(instance, {"GEOFM_POOL_GPU": "3"})["gpu"] == 3
+    assert set_pool_limits(instance, {"GEOFM_POOL_GPU": "3", "GEOFM_POOL_RDM": ""})["gpu"] == 3
     stored = {p.name: p.limit for p in instance.event_log_storage.get_pool_limits()}
     assert stored == {"rdm": 2, "imagery": 4, "gpu": 3}
 
@@ -87,7 +87,13 @@ def _job():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("GEOFM_POOL_GPU", "0"), ("GEOFM_POOL_GPU", "two"), ("GEOFM_POOL_CPU", "1")]
+    ("name", "value"),
+    [
+        ("GEOFM_POOL_GPU", "0"),
+        ("GEOFM_POOL_GPU", "two"),
+        ("GEOFM_POOL_GPU", "²"),
+        ("GEOFM_POOL_CPU", "1"),
+    ],
 )
 def test_a_limit_that_is_none_is_named(name, value):
     with pytest.raises(ConfigError, match=name):
