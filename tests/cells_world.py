@@ -15,7 +15,8 @@ from geofm_assets.core.settings import Settings, load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import open_instance
 from geofm_assets.platform.workers import QUIET, open_workers
-from geofm_assets.sampling.stages import FilteredPointsStage, planned_cells
+from geofm_assets.sampling.stages import FilteredPointsStage
+from geofm_assets.sampling.task import planned_cells
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOCATION = REPOSITORY / "tests" / "cells_location"
