@@ -21,7 +21,7 @@ from geofm_assets.labels.resources import RdmClient
 from geofm_assets.labels.source import WORLDCEREAL
 from geofm_assets.labels.stages import CollectionFileStage
 from tests.e2e.conftest import Geofm, environment
-from tests.integration.labels.test_labels_rdm_http import DATA
+from tests.rdm_clients import DATA
 from tests.servers.label_files import record
 from tests.servers.rdm_server import RdmServer
 
