@@ -7,10 +7,10 @@ import threading
 from contextlib import contextmanager
 
 from geofm_assets.platform import step_jobs
-from tests.launching_world import CELLS, PATHS, open_world
-from tests.servers.kubernetes import KubernetesServer, Node
+from tests.code_locations import IMAGE, cluster_for
+from tests.launching_world import CELLS, LOCATION, open_world
+from tests.servers.kubernetes import Node
 
-IMAGE = "registry.example/geofm-assets:1.0"
 GPU_LABELS = {"geofm/accelerator": "gpu"}
 GPU_NODES = [
     Node(f"gpu-{i}", 16, 128, 1, GPU_LABELS, ("nvidia.com/gpu:NoSchedule",)) for i in range(2)
@@ -22,18 +22,8 @@ RUNS = "app.kubernetes.io/component=run_worker"
 
 @contextmanager
 def opened(tmp_path, monkeypatch, nodes=(CPU_NODE, *GPU_NODES), **variables):
-    (tmp_path / "cluster").mkdir()
-    shown = {"PYTHONPATH": PATHS, "DAGSTER_DISABLE_TELEMETRY": "1"}
-    with KubernetesServer(tmp_path / "cluster", nodes, environment=shown) as cluster:
-        cluster.add_config_map("dagster-instance", {"dagster.yaml": ""})
-        pods = {
-            "GEOFM_K8S_KUBECONFIG": str(cluster.kubeconfig),
-            "GEOFM_K8S_IMAGE": IMAGE,
-            "GEOFM_K8S_DAGSTER_HOME": str(tmp_path / "dagster_home"),
-            "GEOFM_K8S_POLL_SECONDS": "1",
-            **variables,
-        }
-        yield cluster, open_world(tmp_path, monkeypatch, "kubernetes", **pods)
+    with cluster_for(tmp_path, nodes, LOCATION) as (cluster, pods):
+        yield cluster, open_world(tmp_path, monkeypatch, "kubernetes", **pods | variables)
 
 
 @contextmanager
