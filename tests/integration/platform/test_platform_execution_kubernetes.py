@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from geofm_assets.platform import step_jobs
 from tests.code_locations import IMAGE, cluster_for
+from tests.kubernetes_jobs import clients_of
 from tests.launching_world import CELLS, LOCATION, open_world
 from tests.servers.kubernetes import Node
 
@@ -143,6 +144,22 @@ def test_a_run_and_its_gpu_step_that_are_lost_together_go_on_together(tmp_path, 
         assert failures == []
         assert len(world.lines("checkpoint", "m0")) == 1
         assert [run.status.value for run in world.runs()] == ["SUCCESS"]
+
+
+def test_a_gpu_step_whose_job_somebody_deletes_is_started_again(tmp_path, monkeypatch):
+    with opened(tmp_path, monkeypatch) as (cluster, world):
+        hold = world.order("hold")
+        with making(world, "checkpoint", ["m0"]) as failures:
+            cluster.wait(lambda: bool(running(cluster, STEPS)), 120)
+            name = of(cluster.jobs(), STEPS)[0]["metadata"]["name"]
+            clients_of(cluster).batch.delete_namespaced_job(
+                name, "default", propagation_policy="Background"
+            )
+            cluster.wait(lambda: len(of(cluster.jobs(all=True), STEPS)) == 2, 120)
+            hold.unlink()
+        assert failures == []
+        assert len(world.lines("checkpoint", "m0")) == 1
+        assert "ended, or was deleted" in texts(world)
 
 
 def test_a_run_that_is_canceled_leaves_no_gpu_step_behind(tmp_path, monkeypatch):
