@@ -8,8 +8,10 @@ import pytest
 from geofm_assets.core.compute import KubernetesSettings
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.settings import Settings
+from geofm_assets.platform.launched import LaunchedRun
 from geofm_assets.platform.launching import run_launcher_config
 from geofm_assets.platform.pools import free_slots, given_limits, set_pool_limits
+from geofm_assets.platform.workers import Workers
 
 CLUSTER = Settings(store="s3://bucket/geofm", executor="kubernetes")
 
@@ -80,6 +82,20 @@ def test_what_a_lost_run_held_of_a_pool_is_given_back(tmp_path):
     assert not storage.claim_concurrency_slot("gpu", going.run_id, "step").is_claimed
     assert free_slots(instance) == [lost.run_id]
     assert storage.claim_concurrency_slot("gpu", going.run_id, "step").is_claimed
+
+
+@pytest.mark.parametrize(("partitions", "made"), [((), {""}), (("c0", "c1"), set())])
+def test_a_run_that_is_lost_each_time_is_given_up(tmp_path, partitions, made):
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    workers = Workers(instance, _job(), Settings(store=str(tmp_path)), 1, None)
+    failures, launched = [], 0
+    waiting = [LaunchedRun("", [dg.AssetKey("sql")], partitions)]
+    while waiting and launched < 10:
+        run, launched = waiting.pop(), launched + 1
+        run.made, run.ended = set(made), dg.DagsterRunStatus.FAILURE
+        waiting += workers._rest(run, partitions or None, failures)
+    assert launched == 3
+    assert len(failures) == 1
 
 
 def _job():
