@@ -16,14 +16,8 @@ from rich.markup import escape
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from geofm_assets import (  # noqa: E402
-    cli_compare,
-    cli_evals,
-    cli_instance,
-    cli_predict,
-    cli_train,
-)
-from geofm_assets.cli_terminal import JsonOption, StoreOption  # noqa: E402
+from geofm_assets import cli_compare, cli_evals, cli_instance, cli_predict, cli_train  # noqa: E402
+from geofm_assets.cli_terminal import JsonOption, StoreOption, heed_signals  # noqa: E402
 from geofm_assets.core.errors import GeofmError  # noqa: E402
 from geofm_assets.core.hosts import is_loopback  # noqa: E402
 from geofm_assets.core.redact import redact_logs, redacted_traceback  # noqa: E402
@@ -282,6 +276,7 @@ def ui(
 
 def main() -> NoReturn:
     """Run the command line; our own errors end in one line, not a traceback."""
+    heed_signals()
     redact_logs()
     try:
         app()

@@ -1,5 +1,6 @@
-"""What the commands of `geofm evals` share: options, the console, and a line of progress."""
+"""What commands share: options, the console, a line of progress, and how a process is ended."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
@@ -17,6 +18,17 @@ StoreOption = Annotated[
     typer.Option("--store", help="Folder or URL of the store; if not given, GEOFM_STORE."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def heed_signals() -> None:
+    """Let SIGTERM and SIGINT end this process and those it starts, whoever started it.
+
+    The shell has a background job of a script ignore SIGINT. Dagster gives SIGTERM whatever SIGINT
+    has, so SIGTERM would be ignored too, by the UI's servers and by runs between two steps; those
+    it starts inherit it. (Within a step Dagster heeds SIGINT in any case.)
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def split_commas(texts: Sequence[str] | None) -> list[str] | None:

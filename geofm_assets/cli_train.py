@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from geofm_assets.cli_terminal import Progress, StoreOption, console
+from geofm_assets.core.progress import listening
 from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
 
@@ -36,7 +37,7 @@ def train(
     given = {k: v for k, v in {"devices": devices, "nodes": nodes}.items() if v is not None}
     training = config.training.model_copy(update=given)
     stage = CheckpointStage(training_task(config.model_copy(update={"training": training})))
-    with Progress(quiet=not is_first()) as progress:
+    with Progress(quiet=not is_first()) as progress, listening(progress, console.print):
         outcome = stage.make(
             Store(settings.store), ModelHubResource().open(), experiment, force, progress
         )

@@ -19,7 +19,7 @@ _SAID_EVERY_S = 60.0
 
 
 @contextmanager
-def claimed(store: Store, name: str, tell: Say) -> Iterator[None]:
+def claimed(store: Store, name: str, tell: Say, wait_s: float = math.inf) -> Iterator[None]:
     """Be the only one to make something, among all processes that work on the store.
 
     The claim of a killed process ends, so waiting has an end. In buckets where it would not
@@ -29,9 +29,11 @@ def claimed(store: Store, name: str, tell: Say) -> Iterator[None]:
         store: where it is made.
         name: of what is made: the parts of its asset's key, then its partition, with slashes.
         tell: told, now and then, whom the process waits for.
+        wait_s: seconds to wait before giving up.
 
     Raises:
-        LockError: the store cannot be locked, or the claim was lost meanwhile.
+        LockError: the store cannot be locked, the claim was lost meanwhile, or another still has
+            it.
     """
     if not store.locks_end:
         yield
@@ -45,5 +47,5 @@ def claimed(store: Store, name: str, tell: Say) -> Iterator[None]:
             tell(f"{name}: waiting for {holder}, which makes the same")
 
     taken = f"Another process makes {name}"
-    with store.lock(f"{FOLDER}/{name}", taken=taken, wait_s=math.inf, waiting=waiting):
+    with store.lock(f"{FOLDER}/{name}", taken=taken, wait_s=wait_s, waiting=waiting):
         yield

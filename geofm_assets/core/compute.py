@@ -39,6 +39,7 @@ class KubernetesSettings(BaseModel):
         postgres_secret: Secret whose key postgresql-password becomes DAGSTER_PG_PASSWORD.
         env_secrets: Secrets all of whose keys become variables of pods.
         env_config_maps: the same of ConfigMaps.
+        sources_secret: Secret whose key netrc is a file in pods, which NETRC then names.
         cpu: cores of a pod without a GPU.
         memory: requested and at most used by a pod without a GPU.
         gpu_cpu: cores of a pod with GPUs.
@@ -66,6 +67,7 @@ class KubernetesSettings(BaseModel):
     postgres_secret: str = ""
     env_secrets: tuple[str, ...] = ()
     env_config_maps: tuple[str, ...] = ()
+    sources_secret: str = ""
     cpu: str = "2"
     memory: str = "8Gi"
     gpu_cpu: str = "4"

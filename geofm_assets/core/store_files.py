@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.leases import Held
 from geofm_assets.core.locks import hold
 from geofm_assets.core.objects import remote_root, talking
+from geofm_assets.core.temporary import temporary_beside
 
 _SAFE_KEY = re.compile(r"^[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*\Z")
 
@@ -111,7 +111,7 @@ class StoreFiles:
             return
         local = Path(target.path)
         local.parent.mkdir(parents=True, exist_ok=True)
-        temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
+        temporary = temporary_beside(local)
         try:
             yield temporary
             temporary.replace(local)

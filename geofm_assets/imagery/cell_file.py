@@ -6,7 +6,6 @@ sees a whole file or none. Anything that reads safetensors can read it.
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.numpy import save_file
 
 from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.hashing import json_digest
+from geofm_assets.core.temporary import temporary_beside
 from geofm_assets.imagery.bands import LAYERS, LayerSpec
 from geofm_assets.imagery.packed_header import (
     FORMAT,
@@ -147,7 +147,7 @@ def write_cell_file(
     digest = json_digest(meta)
     text = json.dumps({**meta, "content_digest": digest}, sort_keys=True, ensure_ascii=False)
     path = folder / f"rasters-{digest[:16]}.safetensors"
-    temporary = folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    temporary = temporary_beside(path)
     try:
         # one metadata key: safetensors does not promise an order of several
         save_file(dict(sorted(tensors.items())), temporary, metadata={METADATA_KEY: text})

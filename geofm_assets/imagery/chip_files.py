@@ -1,17 +1,18 @@
 """Files of a chips folder: atomic replacement, and clearing what a killed run left."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from geofm_assets.core.temporary import temporary_beside
+
 
 @contextmanager
 def new_file(folder: Path, stem: str) -> Iterator[tuple[BinaryIO, Path]]:
     """A temporary file in the folder, on disk when the block ends."""
-    temporary = folder / f".{stem}.{uuid.uuid4().hex}.tmp"
+    temporary = temporary_beside(folder / stem)
     with temporary.open("wb") as stream:
         yield stream, temporary
         stream.flush()

@@ -12,7 +12,6 @@ No layout keeps windows in SQLite: cells are written side by side, also on a net
 
 import json
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from upath import UPath
 
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.hashing import json_digest
+from geofm_assets.core.temporary import temporary_beside
 from geofm_assets.imagery.bands import LAYERS, SENTINEL1, LayerSpec
 from geofm_assets.imagery.config import ImageryConfig
 from geofm_assets.imagery.dataset_sources import (
@@ -152,7 +152,7 @@ def _storage(layout: Layout) -> dict[str, Any]:
 
 def _write(path: Path, config: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_beside(path)
     with temporary.open("w", encoding="utf-8") as stream:
         stream.write(json.dumps(config, indent=1) + "\n")
         stream.flush()

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from geofm_assets.core.temporary import sweep, writer
 from geofm_assets.core.xxh3 import xxh3_64
 
 _ROWS_A_BUCKET = 2_000_000
@@ -29,7 +30,10 @@ class IdHashes:
     def __init__(self, rows: int, folder: Path) -> None:
         self._bits = max(0, int(np.ceil(np.log2(max(1, rows) / _ROWS_A_BUCKET))))
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(prefix=".ids.", suffix=".tmp", dir=folder)
+        sweep(folder)
+        self._folder = tempfile.TemporaryDirectory(
+            prefix=f".ids.{writer()}-", suffix=".tmp", dir=folder
+        )
         self._files: list[BinaryIO] = [
             (Path(self._folder.name) / str(bucket)).open("w+b") for bucket in range(2**self._bits)
         ]

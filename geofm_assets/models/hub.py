@@ -5,7 +5,6 @@ import os
 import random
 import re
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from geofm_assets.core.errors import (
 )
 from geofm_assets.core.hashing import sha256_file
 from geofm_assets.core.hosts import allowed_for, checked_session
+from geofm_assets.core.temporary import temporary_beside
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -145,7 +145,7 @@ class ModelHub:
                     where=url,
                     fix="Check repository, revision and file; give gated files as a folder",
                 )
-            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+            temporary = temporary_beside(target)
             try:
                 with temporary.open("wb") as stream:
                     for chunk in answer.iter_content(_CHUNK):

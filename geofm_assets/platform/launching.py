@@ -24,8 +24,10 @@ PASSED_ON = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
     "DAGSTER_EVENT_BATCH_SIZE",
+    "NETRC",  # a path; pods that find the file have it from their image
 )
 RESUMES = 3
+_SOURCES = "/etc/geofm/sources"  # as in deploy/helm/values.yaml
 
 
 def run_launcher_config(
@@ -53,7 +55,7 @@ def run_launcher_config(
         "instance_config_map": kubernetes.instance_config_map,
         "dagster_home": kubernetes.dagster_home,
         "load_incluster_config": not kubernetes.kubeconfig,
-        "env_vars": run_environment(settings),
+        "env_vars": run_environment(settings, kubernetes),
         "run_k8s_config": kubernetes.cpu_pod(kubernetes.run_hours),
     }
     optional = {
@@ -62,6 +64,7 @@ def run_launcher_config(
         "postgres_password_secret": kubernetes.postgres_secret,
         "env_secrets": list(kubernetes.env_secrets),
         "env_config_maps": list(kubernetes.env_config_maps),
+        **_sources(kubernetes),
     }
     return {
         "run_launcher": {
@@ -79,16 +82,27 @@ def run_launcher_config(
     }
 
 
-def run_environment(settings: Settings) -> list[str]:
+def _sources(kubernetes: KubernetesSettings) -> dict[str, Any]:
+    """The file with passwords of sources in every pod, if a Secret has it."""
+    if not kubernetes.sources_secret:
+        return {}
+    volume = {"name": "sources", "secret": {"secret_name": kubernetes.sources_secret}}
+    mount = {"name": "sources", "mount_path": _SOURCES, "read_only": True}
+    return {"volumes": [volume], "volume_mounts": [mount]}
+
+
+def run_environment(settings: Settings, kubernetes: KubernetesSettings) -> list[str]:
     """`NAME=value` for the process of a run: what it must know to find the store's settings.
 
     Raises:
         ConfigError: a value holds a secret, which would show in every pod's description.
     """
-    kubernetes = {n: v for n, v in os.environ.items() if n.startswith(PREFIX) and v}
+    of_pods = {n: v for n, v in os.environ.items() if n.startswith(PREFIX) and v}
     passed = {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
     own = {"GEOFM_STORE": settings.store, "GEOFM_EXECUTOR": settings.executor}
-    values = {**kubernetes, **passed, **own}
+    if kubernetes.sources_secret:
+        own["NETRC"] = f"{_SOURCES}/netrc"
+    values = {**of_pods, **passed, **own}
     for name, value in values.items():
         if has_secret(value):
             raise ConfigError(

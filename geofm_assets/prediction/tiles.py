@@ -45,19 +45,29 @@ class TileStore:
         return f"{self.folder}/tiles/{tile_id}.tif"
 
     def finished(self, tile: Tile) -> dict[str, Any] | None:
-        """The TILE row of a tile that was made from the same inputs; None if it was not."""
+        """The TILE row of a tile that was made from the same inputs and is whole; else None."""
         key = f"{self.folder}/tiles/{tile.name}.json"
         if not self.store.exists(key):
             return None
         note = self.store.read_json(key)
-        if note["inputs"] != self.inputs or not self.there(note["tile"]):
+        if note["inputs"] != self.inputs or not self._whole(note["tile"]):
             return None
         row: dict[str, Any] = note["tile"]
         return row
 
     def there(self, row: Mapping[str, Any]) -> bool:
-        """Whether a TILE row's file exists, if it has one."""
+        """Whether a TILE row's file exists, if it has one; its content is not looked at."""
         return row["status"] != DONE or self.store.exists(self.file_key(row["tile_id"]))
+
+    def _whole(self, row: Mapping[str, Any]) -> bool:
+        """Whether a TILE row's file, if it has one, is what was written."""
+        if row["status"] != DONE:
+            return True
+        try:
+            data = self.store.read_bytes(self.file_key(row["tile_id"]))
+        except FileNotFoundError:
+            return False
+        return hashlib.sha256(data).hexdigest() == row["sha256"]
 
     def write(self, row: dict[str, Any], data: bytes | None) -> None:
         """Keep a tile: its file, then its note."""

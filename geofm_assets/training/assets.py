@@ -89,7 +89,6 @@ def build_training_assets(task: TrainingTask) -> list[dg.AssetsDefinition]:
             context,
             lambda e: checkpoint_stage.make(opened, hub.open(), e, config.force, report),
             code_version=checkpoint_stage.code_version,
-            alone=True,  # a training goes on from the state that is there
         )
 
     @dg.asset(

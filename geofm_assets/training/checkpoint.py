@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from geofm_assets.core.errors import ContractError, WeightsError
+from geofm_assets.core.temporary import temporary_beside
 from geofm_assets.imagery.bands import LAYERS
 from geofm_assets.imagery.normalize import FILL
 from geofm_assets.models.config import EncoderSpec
@@ -145,7 +145,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 def replace_bytes(path: Path, data: bytes) -> None:
     """Write to a temporary name in the same folder, flush to disk, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_beside(path)
     with temporary.open("wb") as stream:
         stream.write(data)
         stream.flush()

@@ -3,6 +3,8 @@
 Plain Python: a stage can be made from a notebook with a `Store`.
 """
 
+import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pyarrow.compute as pc
 import yaml
 from upath import UPath
 
+from geofm_assets.core.claims import claimed
 from geofm_assets.core.errors import WeightsError
+from geofm_assets.core.leases import LEASE_S
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
@@ -21,7 +25,7 @@ from geofm_assets.core.outcome import (
     schema_check,
     table_metadata,
 )
-from geofm_assets.core.progress import Report
+from geofm_assets.core.progress import Report, say
 from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.models.hub import ModelHub
@@ -38,6 +42,8 @@ __all__ = [
     "TrainingTask",
     "experiments_partitions",
 ]
+
+_LAUNCHED_WAIT_S = 1.5 * LEASE_S
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,25 @@ class CheckpointStage:
     def make(
         self, store: Store, hub: ModelHub, experiment: str, force: bool, report: Report
     ) -> Outcome:
-        """Train, or go on from the last epoch of a run that died with the same inputs."""
-        inputs = self.inputs(store, experiment)
-        note = self.note(store, experiment)
-        skipped = note is not None and note["inputs"] == inputs and not force
-        if note is None or not skipped:
-            note = self._train(store, hub, experiment, inputs, report)
+        """Train, or go on from the last epoch of a run that died with the same inputs.
+
+        One training of an experiment goes on at a time, whoever started it: the second waits, then
+        finds it made. One that a launcher has started as several processes gives up instead, since
+        they wait for each other for minutes only.
+
+        Raises:
+            LockError: it gave up, or the store cannot be locked.
+        """
+        inputs, note = self._current(store, experiment, force)
+        skipped = note is not None
+        if note is None:
+            from geofm_assets.training.layout import launched
+
+            with self._alone(store, experiment):
+                if not launched():  # all processes of one must decide alike
+                    inputs, note = self._current(store, experiment, force)
+                skipped = note is not None
+                note = note or self._train(store, hub, experiment, inputs, report)
         metadata = {
             "model_id": note["model_id"],
             "encoder_start": note["weights"]["start"],
@@ -95,6 +114,23 @@ class CheckpointStage:
         }
         check = _weights_check(note["weights"])
         return Outcome(note["model_id"], inputs, metadata, [check], skipped)
+
+    def _current(
+        self, store: Store, experiment: str, force: bool
+    ) -> tuple[str, dict[str, Any] | None]:
+        """Today's inputs, and the note on a model trained from them, if it need not be made."""
+        inputs, note = self.inputs(store, experiment), self.note(store, experiment)
+        return inputs, None if force or note is None or note["inputs"] != inputs else note
+
+    def _alone(self, store: Store, experiment: str) -> AbstractContextManager[None]:
+        """Be the only one to train an experiment; of several processes the first claims it."""
+        from geofm_assets.training.layout import is_first, launched
+
+        if not is_first():
+            return nullcontext()
+        # one that was killed and is started again finds its own claim, until the lease ends
+        wait_s = _LAUNCHED_WAIT_S if launched() else math.inf
+        return claimed(store, f"{self.task.name}/checkpoint/{experiment}", say, wait_s)
 
     def _train(
         self, store: Store, hub: ModelHub, experiment: str, inputs: str, report: Report

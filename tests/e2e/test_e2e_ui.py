@@ -52,15 +52,30 @@ def ui(finished, tmp_path_factory):
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        # as a shell starts background jobs
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: answers(url), 120, (store.parent / "ui.log"))
         yield Ui(url)
+        process.terminate()
+        process.wait(timeout=60)
+        wait_for(lambda: not lives(process.pid), 60, store.parent / "ui.log")  # its servers
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        if lives(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=60)
         log.close()
+
+
+def lives(group: int) -> bool:
+    """Whether any process of a group is there."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def answers(url) -> bool:

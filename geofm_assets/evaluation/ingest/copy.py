@@ -6,7 +6,6 @@ is to be refreshed: then every file is compared by hash, and files the source lo
 """
 
 import hashlib
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from geofm_assets.core.errors import DatasetError, StoreError
 from geofm_assets.core.hashing import json_digest, sha256_file
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
+from geofm_assets.core.temporary import temporary_beside
 from geofm_assets.evaluation.ingest.from_chips import is_task_dataset, task_content
 from geofm_assets.evaluation.ingest.source import read_config, source_path
 
@@ -232,7 +232,7 @@ def _new_file(store: Store, name: str, path: str) -> Iterator[Path]:
         return
     target = Path(store.root.path) / key
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_beside(target)
     try:
         yield temporary
         temporary.replace(target)

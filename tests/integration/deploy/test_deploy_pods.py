@@ -17,6 +17,8 @@ from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_j
 from kubernetes.client import ApiClient
 
 from geofm_assets.core.compute import POD_TAG, KubernetesSettings, gpu_tags
+from geofm_assets.core.settings import Settings
+from geofm_assets.platform.launching import run_launcher_config
 from tests.integration.deploy.chart_instance import (
     documents,
     instance_config,
@@ -202,6 +204,27 @@ def test_passwords_of_sources_reach_every_pod(jobs):
         source = volume["secret"]
         assert (source["secretName"], source["optional"]) == ("geofm-sources", True)
         assert settings()["NETRC"] == f"{mounts['sources']}/netrc"
+
+
+def test_passwords_of_sources_reach_pods_without_the_chart_too(tmp_path, monkeypatch):
+    """As `geofm instance write` has it: as a file of a Secret, or one that the image has."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(KUBECONFIG))
+    monkeypatch.setenv("NETRC", "/opt/netrc")
+    for secret, named in (("", "/opt/netrc"), ("passwords", "/etc/geofm/sources/netrc")):
+        pods = KubernetesSettings(kubeconfig=str(kubeconfig), sources_secret=secret)
+        sections = run_launcher_config(Settings(executor="kubernetes"), pods)
+        (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(sections))
+        launcher = InstanceRef.from_dir(str(tmp_path)).run_launcher
+        step = pods.cpu_pod(pods.step_hours), gpu_tags(1, pods)[POD_TAG]
+        for job in (job_of(launcher, "run_worker"), job_of(launcher, "step_worker", *step)):
+            kubernetes_validate.validate(job, "1.37", strict=True)
+            only = container(job)
+            assert {"name": "NETRC", "value": named} in only["env"]
+            volumes = job["spec"]["template"]["spec"]["volumes"]
+            found = [v["secret"]["secretName"] for v in volumes if v["name"] == "sources"]
+            mounted = [m["mountPath"] for m in only["volumeMounts"] if m["name"] == "sources"]
+            assert (found, mounted) == (([secret], ["/etc/geofm/sources"]) if secret else ([], []))
 
 
 def test_the_role_allows_what_dagster_calls_and_no_more():

@@ -186,12 +186,18 @@ def test_a_killed_run_goes_on_with_its_next_tile_and_ends_the_same(store, scenes
     assert resumed.content == whole.content
 
 
-def test_a_lost_tile_is_made_again_alone(store, scenes, area):
+@pytest.mark.parametrize("left", [None, slice(-1), slice(None, None, -1)])
+def test_a_lost_short_or_altered_tile_is_made_again_alone(store, scenes, area, left):
     map_id = ask(store, scenes, area)
     make(store, scenes, map_id)
     wanted = files(store, map_id)
     first = sorted(wanted)[0]
-    (store.local_path(STAGE.folder(map_id)) / "tiles" / first).unlink()
+    path = store.local_path(STAGE.folder(map_id)) / "tiles" / first
+    data = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(data[left])
+        store.delete(STAGE.record_key(map_id))  # a run that was killed before the end
     notes = []
     make(store, scenes, map_id, report=lambda done, total, note: notes.append(note))
     assert ["kept" in note for note in notes].count(False) == 1
