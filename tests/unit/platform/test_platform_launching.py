@@ -24,10 +24,12 @@ def test_pods_of_runs_are_given_settings_by_value_and_secrets_by_name(monkeypatc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-9134")
     monkeypatch.setenv("GEOFM_POSTGRES_URL", "postgresql+psycopg2://u:canary-9134@db/geofm")
     monkeypatch.setenv("GEOFM_K8S_ENV_SECRETS", "store")
+    monkeypatch.setenv("GEOFM_K8S_POSTGRES_SECRET", "geofm-postgres")
     monkeypatch.setenv("GEOFM_K8S_RUN_HOURS", "10")
     sections = run_launcher_config(CLUSTER)
     config = sections["run_launcher"]["config"]
     assert config["env_secrets"] == ["store"]
+    assert config["postgres_password_secret"] == "geofm-postgres"
     assert "GEOFM_STORE=s3://bucket/geofm" in config["env_vars"]
     assert "GEOFM_EXECUTOR=kubernetes" in config["env_vars"]
     assert config["load_incluster_config"] is True
