@@ -22,20 +22,12 @@ from geofm_assets.core.store import Store
 from geofm_assets.imagery.bands import LAYERS
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.stages import ChipsStage, DatasetStage, RastersStage
-from geofm_assets.labels.stages import (
-    WORLDCEREAL,
-    CollectionFileStage,
-    CollectionsStage,
-    ReferencePointsStage,
-)
+from geofm_assets.labels.source import WORLDCEREAL
+from geofm_assets.labels.stages import CollectionFileStage, CollectionsStage, ReferencePointsStage
 from geofm_assets.labels.worldcereal.collections import normalise_id
 from geofm_assets.labels.worldcereal.mirror import MirrorRdm
-from geofm_assets.sampling.stages import (
-    CandidatesStage,
-    FilteredPointsStage,
-    PlanStage,
-    planned_cells,
-)
+from geofm_assets.sampling.stages import CandidatesStage, FilteredPointsStage, PlanStage
+from geofm_assets.sampling.task import planned_cells
 from geofm_assets.tasks.component import training_task
 from geofm_assets.tasks.config import load_task_file
 from geofm_assets.training.experiments import Experiment

@@ -20,7 +20,8 @@ from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.driver import Driver
 from geofm_assets.platform.report import Reporter
-from geofm_assets.sampling.stages import FilteredPointsStage, planned_cells
+from geofm_assets.sampling.stages import FilteredPointsStage
+from geofm_assets.sampling.task import planned_cells
 
 TASK = "worldcereal_cropland"
 STAGE = f"{TASK}/filtered_points"

@@ -5,6 +5,7 @@ there is a node at once. What is left is Python's imports, and what Dagster and 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -22,19 +23,28 @@ from geofm_assets.platform.workers import open_workers
 
 MODULE = "benchmarks.location.definitions"
 IMAGE = "registry.example/geofm-assets:1.0"
-Run = Callable[[dg.DagsterInstance, dg.JobDefinition, list[dg.AssetKey], Settings], None]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The steps to be run, and where."""
+
+    instance: dg.DagsterInstance
+    job: dg.JobDefinition
+    keys: list[dg.AssetKey]
+    settings: Settings
+
+
+Run = Callable[[Chain], None]
 
 
 def in_process(arguments: Arguments) -> Side:
     """As `geofm run` runs them where nothing else is asked for."""
 
-    def run(
-        instance: dg.DagsterInstance,
-        job: dg.JobDefinition,
-        keys: list[dg.AssetKey],
-        settings: Settings,
-    ) -> None:
-        job.execute_in_process(instance=instance, asset_selection=keys, run_config=QUIET)
+    def run(chain: Chain) -> None:
+        chain.job.execute_in_process(
+            instance=chain.instance, asset_selection=chain.keys, run_config=QUIET
+        )
 
     return _steps(arguments, "in_process", run)
 
@@ -42,16 +52,14 @@ def in_process(arguments: Arguments) -> Side:
 def multiprocess(arguments: Arguments) -> Side:
     """As a run that was launched in the UI runs several: a process each, which imports all anew."""
 
-    def run(
-        instance: dg.DagsterInstance,
-        job: dg.JobDefinition,
-        keys: list[dg.AssetKey],
-        settings: Settings,
-    ) -> None:
+    def run(chain: Chain) -> None:
         repository = ReconstructableRepository.for_module(MODULE, "defs")
-        found = repository.get_reconstructable_job(job.name)
         with dg.execute_job(
-            found, instance, run_config=QUIET, asset_selection=keys, raise_on_error=True
+            repository.get_reconstructable_job(chain.job.name),
+            chain.instance,
+            run_config=QUIET,
+            asset_selection=chain.keys,
+            raise_on_error=True,
         ):
             pass
 
@@ -67,14 +75,9 @@ def kubernetes(arguments: Arguments) -> Side:
     labels = {"geofm/accelerator": "gpu"}
     nodes = [Node("cpu", 32, 128), Node("gpu", 16, 128, 1, labels, ("nvidia.com/gpu:NoSchedule",))]
 
-    def run(
-        instance: dg.DagsterInstance,
-        job: dg.JobDefinition,
-        keys: list[dg.AssetKey],
-        settings: Settings,
-    ) -> None:
-        with open_workers(instance, job, settings, 1) as workers:
-            failures = workers.make(keys, None, [""], lambda *_: None)
+    def run(chain: Chain) -> None:
+        with open_workers(chain.instance, chain.job, chain.settings, 1) as workers:
+            failures = workers.make(chain.keys, None, [""], lambda *_: None)
         if failures:
             raise RuntimeError("; ".join(failures))
 
@@ -104,7 +107,7 @@ def _steps(arguments: Arguments, executor: str, run: Run, **variables: str) -> S
         job = load_location().resolve_implicit_global_asset_job_def()
         keys = [dg.AssetKey(["bench", f"step_{n}"]) for n in range(arguments["steps"])]
         with measured() as taken:
-            run(instance, job, keys, settings)
+            run(Chain(instance, job, keys, settings))
         (record,) = instance.get_run_records()
         parts = _parts(instance, record.dagster_run.run_id, len(keys))
     said = {name: [part[name] for part in parts] for name in ("start_s", "step_s", "notice_s")}

@@ -111,7 +111,7 @@ def run(
     from geofm_assets.tasks.config import PERIMETERS_KEY, parse_override
 
     settings = load_settings(store, rdm=mirror, scenes=scenes, profile=profile, executor=executor)
-    launched = executor not in (None, "in_process")
+    launched = settings.executor != "in_process"  # the profile may have said so
     overrides = dict(settings.overrides)
     given = dict(parse_override(text) for text in override or [])
     if perimeters is not None:

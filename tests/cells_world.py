@@ -1,8 +1,6 @@
 """A task of many small cells whose sample is drawn, ready for runs that make the cells."""
 
 import hashlib
-import importlib.util
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +13,11 @@ from geofm_assets.core.settings import Settings, load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import open_instance
 from geofm_assets.platform.workers import QUIET, open_workers
-from geofm_assets.sampling.stages import FilteredPointsStage, planned_cells
+from geofm_assets.sampling.stages import FilteredPointsStage
+from geofm_assets.sampling.task import planned_cells
+from tests.code_locations import enter, load
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-LOCATION = REPOSITORY / "tests" / "cells_location"
-PATHS = os.pathsep.join([str(LOCATION), str(REPOSITORY)])
+LOCATION = Path(__file__).with_name("cells_location")
 TASK = "fields"
 POINTS = dg.AssetKey([TASK, "filtered_points"])
 _ABOVE_POINTS = ("collections", "reference_collection", "reference_points", "candidates")
@@ -84,18 +82,13 @@ def open_cells_world(
     root: Path, monkeypatch: pytest.MonkeyPatch, executor: str, cells: int, **variables: str
 ) -> CellsWorld:
     """A store with the sample of so many cells drawn; its runs are launched by `executor`."""
-    for name in [n for n in os.environ if n.startswith(("GEOFM_", "DAGSTER_HOME"))]:
-        monkeypatch.delenv(name)
-    store, home = root / "store", root / "dagster_home"
-    store.mkdir()
-    shown = {"GEOFM_STORE": str(store), "GEOFM_EXECUTOR": executor, "DAGSTER_HOME": str(home)}
-    for name, value in {**shown, "PYTHONPATH": PATHS, **variables}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(LOCATION)  # servers of code look there first
+    enter(root, monkeypatch, LOCATION, executor, **variables)
     write_labels(root / "labels.csv", cells)
     settings = load_settings()
     instance = open_instance(Store(settings.store), settings)
-    world = CellsWorld(settings, instance, *_location())
+    found = load(LOCATION)
+    job = found.defs.resolve_implicit_global_asset_job_def()
+    world = CellsWorld(settings, instance, job, FilteredPointsStage(found.task))
     above = [dg.AssetKey([TASK, name]) for name in _ABOVE_POINTS]
     for key in above:
         known = instance.get_dynamic_partitions(f"{TASK}_collections")
@@ -118,13 +111,3 @@ def contents(store: Store, below: str) -> dict[str, str]:
     """sha256 of every file below a prefix."""
     keys = store.list_keys(below)
     return {key: hashlib.sha256(store.read_bytes(key)).hexdigest() for key in keys}
-
-
-def _location() -> tuple[dg.JobDefinition, FilteredPointsStage]:
-    spec = importlib.util.spec_from_file_location("cells_location", LOCATION / "definitions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    job: dg.JobDefinition = module.defs.resolve_implicit_global_asset_job_def()
-    return job, FilteredPointsStage(module.task)

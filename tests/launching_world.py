@@ -1,8 +1,6 @@
 """A small code location, an instance that launches its runs, and what tests ask of them."""
 
-import importlib.util
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +14,9 @@ from geofm_assets.core.settings import Settings, load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import open_instance
 from geofm_assets.platform.workers import Workers, open_workers
+from tests.code_locations import enter, load
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-LOCATION = REPOSITORY / "tests" / "small_location"
-PATHS = os.pathsep.join([str(LOCATION), str(REPOSITORY)])
+LOCATION = Path(__file__).with_name("small_location")
 CELLS = [f"c{number:02}" for number in range(12)]
 MODELS = ["m0", "m1"]
 
@@ -80,14 +77,7 @@ def open_world(
     root: Path, monkeypatch: pytest.MonkeyPatch, executor: str, **variables: str
 ) -> World:
     """A store whose runs are launched by `executor`."""
-    for name in [n for n in os.environ if n.startswith(("GEOFM_", "DAGSTER_HOME"))]:
-        monkeypatch.delenv(name)
-    store, home = root / "store", root / "dagster_home"
-    store.mkdir()
-    shown = {"GEOFM_STORE": str(store), "GEOFM_EXECUTOR": executor, "DAGSTER_HOME": str(home)}
-    for name, value in {**shown, "PYTHONPATH": PATHS, **variables}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(LOCATION)  # servers of code look there first
+    enter(root, monkeypatch, LOCATION, executor, **variables)
     world = opened()
     world.instance.add_dynamic_partitions("cells", CELLS)
     world.instance.add_dynamic_partitions("models", MODELS)
@@ -98,14 +88,5 @@ def opened() -> World:
     """The store and instance of the environment."""
     settings = load_settings()
     instance = open_instance(Store(settings.store), settings)
-    return World(settings, instance, _job())
-
-
-def _job() -> dg.JobDefinition:
-    spec = importlib.util.spec_from_file_location("small_location", LOCATION / "definitions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    job: dg.JobDefinition = module.defs.resolve_implicit_global_asset_job_def()
-    return job
+    job = load(LOCATION).defs.resolve_implicit_global_asset_job_def()
+    return World(settings, instance, job)

@@ -122,7 +122,7 @@ class KubernetesSettings(BaseModel):
             raise ConfigError(
                 f"{PREFIX}{str(first['loc'][0]).upper()} is not allowed: {first['msg']}",
                 where="the environment",
-                fix="docs/execution.md lists the variables and what they take",
+                fix="docs/deploy.md lists the variables and what they take",
             ) from error
 
     def job_spec(self, hours: float) -> dict[str, int]:

@@ -108,9 +108,12 @@ class Lease(Held):
             try:
                 etag = _put(self._objects, self._key, data, self._token, self._lease_s, self._etag)
                 if etag is None:
-                    self._lost = True
-                    return
-            except (StoreError, LockError):
+                    now = _state(self._objects, self._key)
+                    self._lost = now is None or now.holder != self._token
+                    if self._lost:
+                        return
+                    continue
+            except OSError:  # StoreError among them
                 continue  # until it runs out
             self._etag, self._until = etag, begun + self._lease_s
 
@@ -156,13 +159,24 @@ def _put(
         with talking(objects.where(key)):
             out = objects.files.pipe_file(objects.path(key), data, Metadata=metadata, **conditions)
         return str(out["ETag"])
-    except (StoreError, FileExistsError, FileNotFoundError):
+    except (StoreError, FileExistsError, FileNotFoundError) as error:
         now = _state(objects, key)
         if now is not None and now.holder == token and now.etag != before:
             return now.etag  # the answer was lost, or asked for twice; the put was done
-        if (None if now is None else now.etag) != before:
+        # all free locks look alike: it may have been taken and let go between the two looks
+        if (None if now is None else now.etag) != before or _was_later(error):
             return None
         raise
+
+
+def _was_later(error: BaseException | None) -> bool:
+    """Whether the server refused a put because another came first."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (409, 412)
+        error = error.__cause__
+    return False
 
 
 def _state(objects: Objects, key: str) -> _State | None:

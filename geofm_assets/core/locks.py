@@ -100,6 +100,8 @@ def _take_file(path: Path) -> Held | None:
         raise _cannot_lock(str(path), error) from error
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(number, 0)
+        os.write(number, signature()[0])
     except BlockingIOError:
         os.close(number)
         return None
@@ -113,8 +115,6 @@ def _take_file(path: Path) -> Held | None:
         fcntl.flock(number, fcntl.LOCK_UN)
         os.close(number)
 
-    os.ftruncate(number, 0)
-    os.write(number, signature()[0])
     return _Simple(release)
 
 

@@ -30,7 +30,8 @@ _ASSIGNED = re.compile(
 )
 _BEARER = re.compile(r"\b(Bearer|bearer|Basic|basic)\s+[A-Za-z0-9._~+/\-]{16,}=*")
 _SECRET_VARIABLES = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "_KEY")
-_NOT_SECRET = ("DAGSTER_RUN_STEP_KEY",)  # the name of a step, in every step's pod
+# names: of a step, in every step's pod, and of a Secret
+_NOT_SECRET = ("DAGSTER_RUN_STEP_KEY", "GEOFM_K8S_POSTGRES_SECRET")
 _SHORTEST = 8  # of a variable's value: a shorter one would be found in ordinary words
 
 

@@ -14,7 +14,7 @@ from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.leases import Held
 from geofm_assets.core.locks import hold
 from geofm_assets.core.objects import remote_root, talking
-from geofm_assets.core.temporary import temporary_beside
+from geofm_assets.core.temporary import appearing
 
 _SAFE_KEY = re.compile(r"^[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*\Z")
 
@@ -109,14 +109,8 @@ class StoreFiles:
                 yield folder / target.name
                 self.bucket.objects.upload({key: folder / target.name})
             return
-        local = Path(target.path)
-        local.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(local)
-        try:
+        with appearing(Path(target.path)) as temporary:
             yield temporary
-            temporary.replace(local)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def read_bytes(self, key: str) -> bytes:
         """Bytes of a key; FileNotFoundError if it was never written."""

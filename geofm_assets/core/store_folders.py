@@ -37,12 +37,7 @@ class StoreFolders(StoreFiles):
             FileNotFoundError: it was never written.
             StoreError: the bucket does not answer, or sends something else than it holds.
         """
-        path = self.path(key)
-        if not self.is_local:
-            return self.bucket.fetch(key, one=True)
-        if not path.is_file():
-            raise FileNotFoundError(f"{self.url}/{key}")
-        return Path(path.path)
+        return self._fetched(key, one=True)
 
     def fetch_folder(self, prefix: str) -> Path:
         """A folder of this machine with everything below a prefix; read it only.
@@ -53,11 +48,14 @@ class StoreFolders(StoreFiles):
             FileNotFoundError: nothing was ever written there.
             StoreError: the bucket does not answer, or sends something else than it holds.
         """
-        path = self.path(prefix)
+        return self._fetched(prefix, one=False)
+
+    def _fetched(self, key: str, *, one: bool) -> Path:
+        path = self.path(key)
         if not self.is_local:
-            return self.bucket.fetch(prefix, one=False)
-        if not path.is_dir():
-            raise FileNotFoundError(f"{self.url}/{prefix}")
+            return self.bucket.fetch(key, one=one)
+        if not (path.is_file() if one else path.is_dir()):
+            raise FileNotFoundError(f"{self.url}/{key}")
         return Path(path.path)
 
     @contextmanager

@@ -12,7 +12,8 @@ import shutil
 import socket
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +32,22 @@ def temporary_beside(path: Path) -> Path:
     """
     sweep(path.parent)
     return path.with_name(f".{path.name}.{writer()}-{uuid.uuid4().hex[:8]}.tmp")
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A path to write a file to that then appears whole; nothing does if the block fails.
+
+    Args:
+        path: of the finished file; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def writer() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from geofm_assets.core.assets import PartitionConfig, check_specs, emit, emit_partitions
+from geofm_assets.core.compute import IMAGERY_POOL
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.stages import ChipsStage, DatasetStage, ImageryTask, RastersStage
@@ -46,7 +47,7 @@ def build_imagery_assets(task: ImageryTask) -> list[dg.AssetsDefinition]:
         kinds={"rslearn", "geotiff"},
         code_version=rasters_stage.code_version,
         output_required=False,
-        pool="imagery",
+        pool=IMAGERY_POOL,
         check_specs=check_specs(rasters_key, "schema", "band_contract", partitions_def=cells),
         description="Monthly Sentinel-2 and Sentinel-1 mosaics of the cell's windows, oldest "
         "month first, by rslearn's prepare, ingest and materialize.",

@@ -32,7 +32,7 @@ from geofm_assets.imagery.dataset import ensure_dataset
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.schema import BAND_STATS, BandStats, Raster
 from geofm_assets.imagery.stock import refused_windows
-from geofm_assets.sampling.stages import SamplingTask
+from geofm_assets.sampling.task import SamplingTask
 from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.stages import WindowGroupStage, dataset_key
 

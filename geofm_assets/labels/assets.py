@@ -10,16 +10,10 @@ from geofm_assets.core.compute import RDM_POOL
 from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.labels.config import MinConfidence
+from geofm_assets.labels.csv.stages import copy_csv, list_csv
 from geofm_assets.labels.resources import RdmClient
-from geofm_assets.labels.stages import (
-    WORLDCEREAL,
-    CollectionFileStage,
-    CollectionsStage,
-    LabelSource,
-    ReferencePointsStage,
-    copy_csv,
-    list_csv,
-)
+from geofm_assets.labels.source import WORLDCEREAL, LabelSource
+from geofm_assets.labels.stages import CollectionFileStage, CollectionsStage, ReferencePointsStage
 from geofm_assets.labels.worldcereal.collections import accepted
 
 _BACKFILL = dg.BackfillPolicy.multi_run(16)

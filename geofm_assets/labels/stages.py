@@ -5,13 +5,8 @@ Plain Python: a stage can be made from a notebook with a `Store`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from geofm_assets.core.errors import LabelFileError
-from geofm_assets.core.hashing import sha256_file
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
@@ -23,73 +18,15 @@ from geofm_assets.core.outcome import (
 )
 from geofm_assets.core.stage import MissingUpstreamError, inputs_digest
 from geofm_assets.core.store import MadeFrom, Store
-from geofm_assets.labels.config import LabelsConfig, MinConfidence
+from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.geoparquet import open_geoparquet
 from geofm_assets.labels.schema import POINT_BATCH, Collection
-from geofm_assets.labels.worldcereal.collections import accepted, collections_table, normalise_id
+from geofm_assets.labels.source import LabelSource
+from geofm_assets.labels.worldcereal.collections import collections_table, normalise_id
 from geofm_assets.labels.worldcereal.rdm import RdmSource
 
 if TYPE_CHECKING:
     from geofm_assets.labels.points import PointsResult
-
-WORLDCEREAL_PARTITIONS = "worldcereal_collections"
-CALFIRE_PARTITIONS = "calfire_collections"
-
-
-@dataclass(frozen=True)
-class LabelSource:
-    """Where a task's labels lie in the store and what their assets are called.
-
-    Attributes:
-        root: store prefix of collections and points.
-        prefix: asset key prefix.
-        partitions: name of the dynamic partition set of collections.
-        config: label settings of the task; None for the shared WorldCereal assets.
-    """
-
-    root: str
-    prefix: tuple[str, ...]
-    partitions: str
-    config: LabelsConfig | None = None
-
-    def asset_path(self, name: str) -> list[str]:
-        """Key of one of the source's assets."""
-        return [*self.prefix, name]
-
-    @property
-    def collections_key(self) -> str:
-        """Store key of the listing."""
-        return f"{self.root}/collections.parquet"
-
-    def points_key(self, collection_id: str) -> str:
-        """Store key of a collection's points."""
-        return f"{self.root}/points/{collection_id}.parquet"
-
-    def accepted(self, store: Store, thresholds: MinConfidence) -> pa.Table:
-        """Collections of the listing at or above the thresholds; all of them for other sources."""
-        if not store.exists(self.collections_key):
-            raise MissingUpstreamError(
-                "There is no listing of collections",
-                where=self.collections_key,
-                fix=f"Materialize {'/'.join(self.prefix)}/collections first",
-            )
-        table = store.read_table(self.collections_key)
-        if self.config is not None and self.config.source != "worldcereal":
-            return table
-        return accepted(table, thresholds)
-
-
-WORLDCEREAL = LabelSource("reference", ("worldcereal",), WORLDCEREAL_PARTITIONS)
-
-
-def label_source(task: str, config: LabelsConfig) -> LabelSource:
-    """The label source of a task."""
-    if config.source == "worldcereal":
-        return LabelSource(WORLDCEREAL.root, WORLDCEREAL.prefix, WORLDCEREAL.partitions, config)
-    if config.calfire is not None:
-        root = f"reference/calfire/{config.calfire.name}"
-        return LabelSource(root, ("calfire",), CALFIRE_PARTITIONS, config)
-    return LabelSource(f"tasks/{task}/reference", (task,), f"{task}_collections", config)
 
 
 @dataclass(frozen=True)
@@ -304,55 +241,3 @@ def _points_checks(points: int, refused: int) -> list[CheckOutcome]:
             f"{points} points, {refused} rows in quarantine",
         ),
     ]
-
-
-def _label_file(config: LabelsConfig) -> Path:
-    path = Path(config.file or "")
-    if not config.file or not path.is_file():
-        raise LabelFileError(
-            "The label file does not exist", where=str(config.file), fix="Set labels.file"
-        )
-    return path
-
-
-def list_csv(store: Store, stage: CollectionsStage, config: LabelsConfig) -> Outcome:
-    """List a task's own label file like a collection."""
-    from geofm_assets.labels.csv import points as csv_points
-
-    row = csv_points.csv_collection(_label_file(config))
-    table = pa.Table.from_pylist([row], schema=collections_table([]).schema)
-    inputs = inputs_digest(stage, row)
-    ref = store.write_table(
-        stage.source.collections_key,
-        table,
-        Collection,
-        inputs=inputs,
-        code_version=stage.code_version,
-        simulated=bool(row["simulated"]),
-    )
-    metadata = {**table_metadata(table, ref), "dagster/row_count": 1}
-    return Outcome(ref.provenance.content, inputs, metadata, [schema_check(ref.report)])
-
-
-def copy_csv(
-    store: Store, stage: CollectionFileStage, config: LabelsConfig, collection_id: str
-) -> Outcome:
-    """Keep a task's own label file in the store, as it is today."""
-    path = _label_file(config)
-    digest = sha256_file(path)
-    key = f"{stage.source.root}/raw/{collection_id}/{digest[:16]}{path.suffix.lower()}"
-    inputs = stage.inputs(store, collection_id)
-    if not store.exists(key):
-        store.write_bytes(key, path.read_bytes())
-    size = path.stat().st_size
-    note = {
-        "key": key,
-        "sha256": digest,
-        "size": size,
-        "url": str(path),
-        "etag": None,
-        "inputs": inputs,
-    }
-    store.write_json(stage.record_key(collection_id), note)
-    check = CheckOutcome("file_complete", size > 0, f"{size} bytes")
-    return Outcome(digest, inputs, {"sha256": digest, "bytes": size}, [check])

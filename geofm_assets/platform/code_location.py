@@ -21,6 +21,7 @@ from dagster._core.remote_origin import (
 from dagster._core.workspace.context import BaseWorkspaceRequestContext, WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget, ModuleTarget
 
+from geofm_assets.core.environment import restored
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.settings import Settings
 
@@ -76,11 +77,12 @@ def open_workspace(
             fix="Remove that section, or run with --executor kubernetes",
         )
     target = ModuleTarget(MODULE, ATTRIBUTE, None, NAME)
-    with (
-        _environment(GEOFM_STORE=settings.store, GEOFM_EXECUTOR=settings.executor),
-        WorkspaceProcessContext(instance, target, code_server_log_level="ERROR") as context,
-    ):
-        yield context.create_request_context()
+    # the server inherits them
+    given = {"GEOFM_STORE": settings.store, "GEOFM_EXECUTOR": settings.executor}
+    with restored(*given):
+        os.environ.update(given)
+        with WorkspaceProcessContext(instance, target, code_server_log_level="ERROR") as context:
+            yield context.create_request_context()
 
 
 def _require_cluster(instance: dg.DagsterInstance, settings: Settings) -> None:
@@ -95,18 +97,3 @@ def _require_cluster(instance: dg.DagsterInstance, settings: Settings) -> None:
                 where="env_vars of run_launcher in dagster.yaml",
                 fix=f"Give {settings.store} an instance of its own: set DAGSTER_HOME",
             )
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Variables for processes started within."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

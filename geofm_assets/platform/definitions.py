@@ -17,7 +17,7 @@ from geofm_assets.labels.calfire.assets import (
     perimeters_sensor,
 )
 from geofm_assets.labels.calfire.assets import listing_job as fires_listing_job
-from geofm_assets.labels.stages import LabelSource
+from geofm_assets.labels.source import LabelSource
 from geofm_assets.platform.executors import build_executor
 from geofm_assets.platform.resources import build_resources
 from geofm_assets.platform.sensors import (

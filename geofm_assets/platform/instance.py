@@ -186,15 +186,16 @@ def load_instance(home: Path) -> dg.DagsterInstance:
     """The instance of a folder with dagster.yaml. An empty database gets its tables.
 
     Raises:
-        ConfigError: the database does not answer, or refuses the user.
+        ConfigError: the database does not answer, or refuses the user; or runs are launched in a
+            cluster, and there is none.
     """
     if storage_kind(home / "dagster.yaml") != "PostgreSQL":
-        return dg.DagsterInstance.from_config(str(home))
+        return _loaded(home)
     from dagster_postgres.utils import DagsterPostgresException  # with psycopg2, 0.3 s
 
     os.environ.setdefault(BATCH_VARIABLE, BATCH_SIZE)
     try:
-        instance = dg.DagsterInstance.from_config(str(home))
+        instance = _loaded(home)
     except (DagsterPostgresException, SQLAlchemyError) as error:
         reason = getattr(error.__cause__, "orig", None) or error  # psycopg2's own words
         raise ConfigError(
@@ -204,6 +205,23 @@ def load_instance(home: Path) -> dg.DagsterInstance:
         ) from error
     keep_connected(instance.event_log_storage)
     return instance
+
+
+def _loaded(home: Path) -> dg.DagsterInstance:
+    launcher = _read(home / "dagster.yaml").get("run_launcher", {})
+    if launcher.get("module") != "dagster_k8s":
+        return dg.DagsterInstance.from_config(str(home))
+    from kubernetes.config import ConfigException  # Dagster imports it now anyway
+
+    try:
+        return dg.DagsterInstance.from_config(str(home))
+    except ConfigException as error:
+        raise ConfigError(
+            f"Runs are launched in Kubernetes, and no cluster is known here: {error}",
+            where=f"run_launcher in {home / 'dagster.yaml'}",
+            fix="Run this in a pod, or name a kubeconfig in GEOFM_K8S_KUBECONFIG; for runs on this "
+            "machine set GEOFM_EXECUTOR=multiprocess. Then geofm instance write",
+        ) from error
 
 
 def storage_kind(path: Path) -> str:

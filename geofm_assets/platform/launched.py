@@ -37,7 +37,8 @@ class LaunchedRun:
         keys: assets it makes.
         partitions: of them, neighbours in Dagster's order; empty if they have none.
         resumable: whether another process can take it up; one whose steps are Jobs.
-        deaths: runs for the same partitions that were lost before, without making one.
+        deaths: runs for the same partitions that were lost before, without making one; of assets
+            that have none, all that were lost.
         made: partitions it has recorded ("" for an asset that has none).
         note: the last line of its log.
         said: warnings in its log that nobody has been told of.
@@ -188,7 +189,8 @@ class LaunchedRun:
             from geofm_assets.platform.step_jobs import delete_step_jobs, require_kubernetes
 
             launcher.terminate(run.run_id)  # else it might start, or go on, unseen
-            delete_step_jobs(require_kubernetes(launcher), run)
+            left = delete_step_jobs(require_kubernetes(launcher), run)
+            reasons = "; ".join(part for part in (reasons, left) if part)
         instance.report_run_failed(run, f"{what}: {reasons}" if reasons else what)
 
 

@@ -18,16 +18,18 @@ PREFIX = "GEOFM_POOL_"
 def given_limits(environment: Mapping[str, str] | None = None) -> dict[str, int]:
     """Limits the environment names: `GEOFM_POOL_GPU=4` lets four GPU steps run at once.
 
+    An empty variable counts as not set.
+
     Raises:
         ConfigError: a variable names no pool, or its value is not a whole number above 0.
     """
     variables = os.environ if environment is None else environment
     limits = {}
     for variable, text in variables.items():
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or not text.strip():
             continue
         name = variable.removeprefix(PREFIX).lower()
-        if name not in DEFAULT_LIMITS or not text.isdigit() or int(text) < 1:
+        if name not in DEFAULT_LIMITS or not text.isdecimal() or int(text) < 1:
             names = ", ".join(PREFIX + pool.upper() for pool in DEFAULT_LIMITS)
             raise ConfigError(
                 f"{variable} is not a limit of a pool",

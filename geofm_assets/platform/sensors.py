@@ -25,7 +25,7 @@ from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.labels.calfire.side_tables import years_key
 from geofm_assets.labels.config import MinConfidence
 from geofm_assets.labels.resources import RdmClient
-from geofm_assets.labels.stages import WORLDCEREAL
+from geofm_assets.labels.source import WORLDCEREAL
 from geofm_assets.labels.worldcereal.collections import accepted, changes, collections_table, cursor
 from geofm_assets.platform.stages import StageView, ask_each, task_stages, wanted_partitions
 from geofm_assets.tasks.component import jobs_of

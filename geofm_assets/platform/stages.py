@@ -18,14 +18,10 @@ from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.stages import ChipsStage, DatasetStage, RastersStage
 from geofm_assets.labels.calfire.fire_years import YEARS_PARTITIONS
 from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
-from geofm_assets.labels.stages import CollectionFileStage, LabelSource, ReferencePointsStage
-from geofm_assets.sampling.stages import (
-    CandidatesStage,
-    FilteredPointsStage,
-    PlanStage,
-    cells_partitions,
-    planned_cells,
-)
+from geofm_assets.labels.source import LabelSource
+from geofm_assets.labels.stages import CollectionFileStage, ReferencePointsStage
+from geofm_assets.sampling.stages import CandidatesStage, FilteredPointsStage, PlanStage
+from geofm_assets.sampling.task import cells_partitions, planned_cells
 from geofm_assets.training.stages import (
     CheckpointStage,
     ManifestStage,

@@ -5,8 +5,8 @@ Imports dagster_k8s, which costs seconds: import this module in a cluster only.
 
 import datetime as dt
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeVar
 
 import kubernetes.client
 import urllib3.exceptions
@@ -33,8 +33,11 @@ from geofm_assets.core.errors import ConfigError
 from geofm_assets.platform.pod_reasons import job_reasons, pod_reasons, waiting_since
 
 # 401, 500, 503, 504: as dagster-k8s retries them; 410 and 429 ask for it; 502 is a proxy's 503
-_PASSING = {401, 410, 429, 500, 502, 503, 504}
-_ATTEMPTS = 5
+_PASSING = frozenset({401, 410, 429, 500, 502, 503, 504})
+_THERE = 409
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 4.0, 4.0)  # an API server that is upgraded is back by then
+_FAILURES = (kubernetes.client.ApiException, urllib3.exceptions.HTTPError)
+T = TypeVar("T")
 
 
 def jobs_of_steps(
@@ -91,31 +94,47 @@ class JobsExecutor(StepDelegatingExecutor):
         finally:  # an interrupt ends it with an exception
             run = plan_context.instance.get_run_by_id(plan_context.run_id)
             if run is not None and run.status == DagsterRunStatus.CANCELING:
-                delete_step_jobs(require_kubernetes(plan_context.instance.run_launcher), run)
+                launcher = require_kubernetes(plan_context.instance.run_launcher)
+                if left := delete_step_jobs(launcher, run):
+                    DagsterEvent.engine_event(plan_context, left, EngineEventData())
 
 
 class PatientJobs(kubernetes.client.BatchV1Api):  # type: ignore[misc]
-    """Creates a Job once, however often the server is asked.
+    """Creates a Job once, however often it is asked to.
 
-    A create whose answer is lost may have been done: the Job's name, one for each attempt of a
-    step, tells.
+    A create whose answer is lost may have been done, and a run that is resumed asks for the Job of
+    a step it cannot see: the Job's name, one for each attempt of a step, tells. One that failed
+    while nobody looked makes room.
     """
 
     def create_namespaced_job(self, namespace: str, body: Any, **kwargs: Any) -> Any:
-        """Create a Job, trying again while the server is out of order for a moment."""
-        for attempt in range(_ATTEMPTS):
+        """Create a Job, trying again while the server is out of order for a moment.
+
+        Returns:
+            The Job; None if it was there already, since nobody reads what is returned.
+        """
+
+        def create() -> Any:
             try:
-                return super().create_namespaced_job(namespace, body, **kwargs)
+                return super(PatientJobs, self).create_namespaced_job(namespace, body, **kwargs)
             except kubernetes.client.ApiException as error:
-                if error.status == 409 and attempt > 0:
-                    return None  # made by an earlier attempt; nobody reads what is returned
-                if error.status not in _PASSING or attempt == _ATTEMPTS - 1:
+                if error.status != _THERE or not self._goes_on(namespace, body.metadata.name):
                     raise
-            except urllib3.exceptions.HTTPError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            time.sleep(0.5 * 2**attempt)
-        raise AssertionError("unreachable")
+                return None
+
+        return _patiently(create, {*_PASSING, _THERE})
+
+    def _goes_on(self, namespace: str, name: str) -> bool:
+        """Whether a Job is there and has not failed; one that has is deleted."""
+        try:
+            job = self.read_namespaced_job_status(name, namespace)
+            if not job.status.failed:
+                return job.metadata.deletion_timestamp is None
+            self.delete_namespaced_job(name, namespace, propagation_policy="Background")
+        except kubernetes.client.ApiException as error:
+            if error.status != 404:
+                raise
+        return False
 
 
 class StepJobs(K8sStepHandler):  # type: ignore[misc]
@@ -192,11 +211,25 @@ class StepJobs(K8sStepHandler):  # type: ignore[misc]
         return CheckStepHealthResult.healthy()
 
 
+def _patiently(call: Callable[[], T], passing: Collection[int] = _PASSING) -> T:
+    """Ask the cluster's API, again while it is out of order for a moment."""
+    for pause in _PAUSES_S:
+        try:
+            return call()
+        except kubernetes.client.ApiException as error:
+            if error.status not in passing:
+                raise
+        except urllib3.exceptions.HTTPError:
+            pass
+        time.sleep(pause)
+    return call()
+
+
 def find_job(client: DagsterKubernetesClient, name: str, namespace: str) -> tuple[Any, list[Any]]:
     """A Job and its pods; None and no pods if it is gone."""
     try:
-        job = client.batch_api.read_namespaced_job_status(name, namespace)
-        return job, client.get_pods_in_job(name, namespace)
+        job = _patiently(lambda: client.batch_api.read_namespaced_job_status(name, namespace))
+        return job, _patiently(lambda: client.get_pods_in_job(name, namespace))
     except kubernetes.client.ApiException as error:
         if error.status != 404:
             raise
@@ -215,20 +248,35 @@ def pod_of_run(launcher: K8sRunLauncher, run: DagsterRun, attempt: int) -> tuple
     name = get_job_name_from_run_id(run.run_id, attempt)
     try:
         job, pods = find_job(DagsterKubernetesClient.production_client(), name, namespace)
-    except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError) as error:
-        return False, f"the cluster does not answer: {error.__class__.__name__}"
+    except _FAILURES as error:
+        return False, f"the cluster does not answer: {type(error).__name__}"
     if job is None:
         return False, "its Job is gone"
     return waiting_since(job, pods) is not None, reasons_of(job, pods)
 
 
-def delete_step_jobs(launcher: K8sRunLauncher, run: DagsterRun) -> None:
-    """Delete the Jobs of a run's steps, and their pods with them."""
+def delete_step_jobs(launcher: K8sRunLauncher, run: DagsterRun) -> str:
+    """Delete the Jobs of a run's steps, and their pods with them.
+
+    Returns:
+        Why some of them may go on; empty if none does.
+    """
     client = DagsterKubernetesClient.production_client()
     namespace = launcher.get_container_context_for_run(run).namespace or "default"
     selector = f"dagster/run-id={run.run_id},app.kubernetes.io/component=step_worker"
-    for job in client.batch_api.list_namespaced_job(namespace, label_selector=selector).items:
-        client.delete_job(job.metadata.name, namespace)
+
+    def delete() -> None:
+        for job in client.batch_api.list_namespaced_job(namespace, label_selector=selector).items:
+            client.delete_job(job.metadata.name, namespace)
+
+    try:
+        _patiently(delete)
+    except _FAILURES as error:
+        return (
+            "Jobs of its steps may go on, since the cluster does not answer "
+            f"({type(error).__name__}): kubectl -n {namespace} delete jobs -l {selector}"
+        )
+    return ""
 
 
 def reasons_of(job: Any, pods: list[Any]) -> str:

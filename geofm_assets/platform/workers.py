@@ -213,7 +213,8 @@ class Workers:
         if run.reason:
             failures.append(run.reason)
             return []
-        deaths = 0 if run.made else run.deaths + 1
+        # without partitions nothing is left out the next time, whatever was made
+        deaths = 0 if run.made and run.partitions else run.deaths + 1
         missing = [p for p in run.partitions if p not in run.made]
         if run.partitions and not missing:
             return []

@@ -9,14 +9,8 @@ from geofm_assets.core.assets import PartitionConfig, check_specs, emit, emit_pa
 from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.labels.assets import collections_definition
-from geofm_assets.sampling.stages import (
-    CandidatesStage,
-    FilteredPointsStage,
-    PlanStage,
-    SamplingTask,
-    cells_partitions,
-    planned_cells,
-)
+from geofm_assets.sampling.stages import CandidatesStage, FilteredPointsStage, PlanStage
+from geofm_assets.sampling.task import SamplingTask, cells_partitions, planned_cells
 
 
 def cells_definition(task: SamplingTask) -> dg.DynamicPartitionsDefinition:

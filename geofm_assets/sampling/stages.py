@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import h3
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,7 +25,6 @@ from geofm_assets.core.store import MadeFrom, Store
 from geofm_assets.core.table_writer import read_batches, table_writer
 from geofm_assets.labels.calfire.side_tables import read_samples, samples_key
 from geofm_assets.labels.calfire.unusable import require_points
-from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.rules import get_rule
 from geofm_assets.labels.schema import (
     CODED_COLUMNS,
@@ -34,51 +32,12 @@ from geofm_assets.labels.schema import (
     REFERENCE_POINT,
     QuarantinedRow,
 )
-from geofm_assets.labels.stages import LabelSource
-from geofm_assets.sampling.bottom_k import run_starts, value_ranks
+from geofm_assets.sampling.by_cell import by_cell
 from geofm_assets.sampling.candidates import CandidateFold
-from geofm_assets.sampling.config import SamplingConfig, SplitConfig
 from geofm_assets.sampling.plan import make_plan
 from geofm_assets.sampling.quality import label_quality
 from geofm_assets.sampling.schema import Candidate, Cell, SampledPoint
-
-_TABLES_KEPT = 4
-
-
-@dataclass(frozen=True)
-class SamplingTask:
-    """What sampling needs to know of a task.
-
-    Attributes:
-        name: the task; prefix of its asset keys and store keys.
-        source: where its reference points lie.
-        labels: label rule and confidence thresholds.
-        sampling: sample size, cell resolution, seed.
-        split: how cells are divided into train, val and test.
-        window_extent_m: side of a window, in metres; windows of two splits may not overlap.
-    """
-
-    name: str
-    source: LabelSource
-    labels: LabelsConfig
-    sampling: SamplingConfig
-    split: SplitConfig
-    window_extent_m: float
-
-    def asset_path(self, name: str) -> list[str]:
-        """Key of one of the task's assets."""
-        return [self.name, name]
-
-
-def cells_partitions(task: str) -> str:
-    """Name of a task's dynamic partition set of H3 cells."""
-    return f"{task}_cells"
-
-
-def planned_cells(store: Store, task: str) -> list[str]:
-    """Cells of the current sampling plan, sorted; none before the first plan."""
-    key = f"tasks/{task}/cells.parquet"
-    return store.read_table(key, ["h3_cell"])["h3_cell"].to_pylist() if store.exists(key) else []
+from geofm_assets.sampling.task import SamplingTask
 
 
 @dataclass(frozen=True)
@@ -253,7 +212,7 @@ class FilteredPointsStage:
 
     def _planned(self, store: Store, cell: str) -> str:
         """Digest of the cell in the current plan."""
-        digest = _by_cell(store, PlanStage(self.task).key()).digest(cell)
+        digest = by_cell(store, PlanStage(self.task).key()).digest(cell)
         if digest is None:
             raise MissingUpstreamError(
                 "The cell has no points in the current plan",
@@ -271,7 +230,7 @@ class FilteredPointsStage:
             table, content = store.read_table(self.key(cell)), found.content
             schema = kept_check(table)
         else:
-            table = _by_cell(store, PlanStage(self.task).sample_key).rows(cell)
+            table = by_cell(store, PlanStage(self.task).sample_key).rows(cell)
             ref = store.write_table(
                 self.key(cell),
                 table,
@@ -301,44 +260,6 @@ class FilteredPointsStage:
         cap = self.task.sampling.per_cell
         text = f"{table.num_rows} points, at most {cap}"
         return CheckOutcome("at_most_per_cell", table.num_rows <= cap, text)
-
-
-class _CellTable:
-    """A table sorted by h3_cell, cell by cell."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table.combine_chunks()
-        starts = run_starts(value_ranks(table["h3_cell"]))
-        ends = np.append(starts[1:], table.num_rows).astype(np.int64)
-        cells = table["h3_cell"].take(pa.array(starts)).to_pylist()
-        self._place = dict(
-            zip(cells, zip(starts.tolist(), ends.tolist(), strict=True), strict=True)
-        )
-
-    def rows(self, cell: str) -> pa.Table:
-        """The cell's rows."""
-        start, end = self._place.get(cell, (0, 0))
-        return self.table.slice(start, end - start)
-
-    def digest(self, cell: str) -> str | None:
-        """The cell's digest, None if the table has none."""
-        rows = self.rows(cell)
-        return str(rows["digest"][0].as_py()) if rows.num_rows else None
-
-
-_read_by_cell: dict[tuple[str, str], tuple[str, _CellTable]] = {}
-
-
-def _by_cell(store: Store, key: str) -> _CellTable:
-    """A table of the plan; read again only when its content has changed."""
-    content = content_of(store, key)
-    known = _read_by_cell.get((store.url, key))
-    if known is None or known[0] != content:
-        known = (content, _CellTable(store.read_table(key)))
-        if len(_read_by_cell) >= _TABLES_KEPT:
-            _read_by_cell.clear()
-        _read_by_cell[store.url, key] = known
-    return known[1]
 
 
 def _counts(table: pa.Table, column: str) -> dict[str, int]:

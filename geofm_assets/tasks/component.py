@@ -15,10 +15,10 @@ from geofm_assets.evaluation.assets import build_evaluation_assets
 from geofm_assets.imagery.assets import build_imagery_assets
 from geofm_assets.imagery.stages import ImageryTask
 from geofm_assets.labels.assets import build_csv_assets
-from geofm_assets.labels.stages import label_source
+from geofm_assets.labels.source import label_source
 from geofm_assets.prediction.assets import build_prediction_assets
 from geofm_assets.sampling.assets import build_sampling_assets
-from geofm_assets.sampling.stages import SamplingTask
+from geofm_assets.sampling.task import SamplingTask
 from geofm_assets.tasks.config import TaskConfig, TaskFile, load_task_file, window_extent_m
 from geofm_assets.training.assets import build_training_assets
 from geofm_assets.training.stages import TrainingTask

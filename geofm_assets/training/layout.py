@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessException, ProcessRaisedException
 
+from geofm_assets.core.environment import restored
 from geofm_assets.core.errors import ConfigError, TrainingError
 from geofm_assets.training.config import TrainingConfig
 
@@ -139,9 +140,9 @@ def joined(found: Layout) -> Iterator[None]:
         yield
         dist.destroy_process_group()  # after an error the others may never answer
         return
-    before = {name: os.environ.get(name) for name in _LEFT_BY_LIGHTNING}
     try:
-        yield
+        with restored(*_LEFT_BY_LIGHTNING):
+            yield
     except ProcessException as error:
         failed = isinstance(error, ProcessRaisedException)
         said = str(error).strip().splitlines()[-1]
@@ -152,9 +153,3 @@ def joined(found: Layout) -> Iterator[None]:
             fix="Start it again: it goes on after its last finished epoch. A process killed for "
             "memory needs a smaller training.batch_size",
         ) from error
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

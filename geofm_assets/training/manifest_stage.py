@@ -23,7 +23,7 @@ from geofm_assets.core.stage import MissingUpstreamError, content_of, inputs_dig
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.stages import ChipsStage, imagery_record
 from geofm_assets.sampling.plan import promised_distance_m
-from geofm_assets.sampling.stages import planned_cells
+from geofm_assets.sampling.task import planned_cells
 from geofm_assets.training.cell_chips import cell_chips
 from geofm_assets.training.manifest import (
     ManifestCheck,

@@ -8,7 +8,7 @@ import dagster as dg
 from geofm_assets.core.assets import PartitionConfig, check_specs, emit_partitions
 from geofm_assets.core.resources import StoreResource
 from geofm_assets.sampling.assets import cells_definition
-from geofm_assets.sampling.stages import SamplingTask
+from geofm_assets.sampling.task import SamplingTask
 from geofm_assets.windows.config import MasksConfig, WindowsConfig
 from geofm_assets.windows.mask_stage import MasksStage
 from geofm_assets.windows.stages import WindowGroupStage

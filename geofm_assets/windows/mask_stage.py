@@ -23,7 +23,7 @@ from geofm_assets.core.stage import content_of, inputs_digest
 from geofm_assets.core.store import Store
 from geofm_assets.labels.calfire.fires import COLUMNS, read_fires
 from geofm_assets.labels.calfire.side_tables import perimeter_keys, read_samples
-from geofm_assets.sampling.stages import SamplingTask
+from geofm_assets.sampling.task import SamplingTask
 from geofm_assets.windows.config import MasksConfig, WindowsConfig
 from geofm_assets.windows.schema import Mask
 from geofm_assets.windows.stages import WindowGroupStage

@@ -16,7 +16,8 @@ from geofm_assets.core.outcome import Outcome, kept_rows, schema_check, table_me
 from geofm_assets.core.schema import ValidationReport, validate
 from geofm_assets.core.stage import content_of, inputs_digest
 from geofm_assets.core.store import Store
-from geofm_assets.sampling.stages import FilteredPointsStage, SamplingTask
+from geofm_assets.sampling.stages import FilteredPointsStage
+from geofm_assets.sampling.task import SamplingTask
 from geofm_assets.windows.config import WindowsConfig
 from geofm_assets.windows.schema import Window
 

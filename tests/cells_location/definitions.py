@@ -16,11 +16,11 @@ from geofm_assets.core.settings import load_settings  # noqa: E402
 from geofm_assets.labels.assets import build_csv_assets, build_worldcereal_assets  # noqa: E402
 from geofm_assets.labels.config import LabelsConfig, MinConfidence  # noqa: E402
 from geofm_assets.labels.resources import RdmClient  # noqa: E402
-from geofm_assets.labels.stages import label_source  # noqa: E402
+from geofm_assets.labels.source import label_source  # noqa: E402
 from geofm_assets.platform.executors import build_executor  # noqa: E402
 from geofm_assets.sampling.assets import build_sampling_assets  # noqa: E402
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig  # noqa: E402
-from geofm_assets.sampling.stages import SamplingTask  # noqa: E402
+from geofm_assets.sampling.task import SamplingTask  # noqa: E402
 
 NAME = "fields"
 RESOLUTION = 9  # cells of about 350 m

@@ -11,7 +11,7 @@ from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.labels.config import MinConfidence
-from geofm_assets.labels.stages import WORLDCEREAL
+from geofm_assets.labels.source import WORLDCEREAL
 from geofm_assets.platform.definitions import build_definitions
 from geofm_assets.platform.driver import Driver
 from geofm_assets.platform.instance import open_instance
@@ -21,7 +21,7 @@ from geofm_assets.platform.sensors import collections_sensor, requests_for, week
 from geofm_assets.platform.stages import task_stages
 from geofm_assets.sample_world.build import SampleWorld, add_collection
 from geofm_assets.sample_world.collections import change_collection, withdraw_collection
-from geofm_assets.sampling.stages import planned_cells
+from geofm_assets.sampling.task import planned_cells
 
 pytestmark = pytest.mark.slow
 TASK = "worldcereal_cropland"

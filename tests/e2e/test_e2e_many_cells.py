@@ -19,7 +19,7 @@ from geofm_assets.sample_world.build import SampleWorld, build, world_districts
 from geofm_assets.sample_world.classes import CLASSES
 from geofm_assets.sample_world.collections import samples, write_collection
 from geofm_assets.sample_world.terrain import District, to_degrees
-from geofm_assets.sampling.stages import planned_cells
+from geofm_assets.sampling.task import planned_cells
 
 pytestmark = pytest.mark.slow
 TASK = "worldcereal_cropland"

@@ -9,11 +9,11 @@ import pytest
 
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import BATCH_SIZE, BATCH_VARIABLE, POSTGRES_VARIABLE
-from tests.cells_world import PATHS, TASK, contents, open_cells_world
+from tests.cells_world import LOCATION, TASK, contents, open_cells_world
+from tests.code_locations import cluster_for
 from tests.servers.kubernetes import KubernetesServer, Node
 
 pytestmark = pytest.mark.slow
-IMAGE = "registry.example/geofm-assets:1.0"
 CELLS, WORKERS, SEED = 1000, 4, 20
 SHARE = 0.6  # of pods that are told to die; one whose work ends first does not
 AT_START = 2  # of them before they have made anything
@@ -45,17 +45,8 @@ def database(request):
 
 
 def test_a_thousand_cells_are_made_once_though_workers_die(tmp_path, monkeypatch, capsys, database):
-    (tmp_path / "cluster").mkdir()
-    image = {"PYTHONPATH": PATHS, "DAGSTER_DISABLE_TELEMETRY": "1"}
-    with KubernetesServer(tmp_path / "cluster", NODES, environment=image) as cluster:
-        cluster.add_config_map("dagster-instance", {"dagster.yaml": ""})
-        variables = {
-            "GEOFM_K8S_KUBECONFIG": str(cluster.kubeconfig),
-            "GEOFM_K8S_IMAGE": IMAGE,
-            "GEOFM_K8S_DAGSTER_HOME": str(tmp_path / "dagster_home"),
-            "GEOFM_K8S_POLL_SECONDS": "1",
-            "GEOFM_K8S_CPU": "1",
-        }
+    with cluster_for(tmp_path, NODES, LOCATION) as (cluster, variables):
+        variables["GEOFM_K8S_CPU"] = "1"
         if database is not None:
             cluster.add_secret("database", {POSTGRES_VARIABLE: database})
             variables |= {

@@ -53,6 +53,11 @@ def work(store: Store, asset: str, key: str) -> Outcome:
     return Outcome(content=f"{asset}-{key}", inputs="none", metadata={}, checks=[])
 
 
+def _made(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    opened, (asset,) = store.open(), context.asset_key.path
+    yield from emit_partitions(context, lambda key: work(opened, asset, key), code_version="1")
+
+
 @dg.asset(
     partitions_def=CELLS,
     backfill_policy=dg.BackfillPolicy.multi_run(4),
@@ -63,8 +68,7 @@ def points(
     context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource
 ) -> Iterator[Any]:
     """One step a range of cells, no GPU."""
-    opened = store.open()
-    yield from emit_partitions(context, lambda c: work(opened, "points", c), code_version="1")
+    yield from _made(context, store)
 
 
 @dg.asset(
@@ -78,8 +82,7 @@ def checkpoint(
     context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource
 ) -> Iterator[Any]:
     """A step that needs a GPU."""
-    opened = store.open()
-    yield from emit_partitions(context, lambda m: work(opened, "checkpoint", m), code_version="1")
+    yield from _made(context, store)
 
 
 @dg.asset(partitions_def=MODELS, deps=[checkpoint], output_required=False, code_version="1")
@@ -87,8 +90,7 @@ def scores(
     context: dg.AssetExecutionContext, config: PartitionConfig, store: StoreResource
 ) -> Iterator[Any]:
     """A step after it that needs none."""
-    opened = store.open()
-    yield from emit_partitions(context, lambda m: work(opened, "scores", m), code_version="1")
+    yield from _made(context, store)
 
 
 settings = load_settings()

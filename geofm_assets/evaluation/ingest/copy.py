@@ -19,7 +19,7 @@ from geofm_assets.core.errors import DatasetError, StoreError
 from geofm_assets.core.hashing import json_digest, sha256_file
 from geofm_assets.core.progress import Report, silent
 from geofm_assets.core.store import Store
-from geofm_assets.core.temporary import temporary_beside
+from geofm_assets.core.temporary import appearing
 from geofm_assets.evaluation.ingest.from_chips import is_task_dataset, task_content
 from geofm_assets.evaluation.ingest.source import read_config, source_path
 
@@ -230,14 +230,8 @@ def _new_file(store: Store, name: str, path: str) -> Iterator[Path]:
             yield folder / "file"
             store.bucket.objects.upload({key: folder / "file"})
         return
-    target = Path(store.root.path) / key
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(target)
-    try:
+    with appearing(Path(store.root.path) / key) as temporary:
         yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sha256(path: UPath, root: UPath) -> str:

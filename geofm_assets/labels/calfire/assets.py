@@ -16,7 +16,7 @@ from geofm_assets.core.resources import StoreResource
 from geofm_assets.labels.calfire.changes import changes, cursor
 from geofm_assets.labels.calfire.fire_years import YEARS_PARTITIONS, FireYearsStage, settings
 from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
-from geofm_assets.labels.stages import LabelSource
+from geofm_assets.labels.source import LabelSource
 
 LISTING_JOB = "calfire_listing"
 _POLL_SECONDS = 3600

@@ -18,7 +18,7 @@ from geofm_assets.labels.calfire.config import CalfireConfig
 from geofm_assets.labels.calfire.schema import FIRE_YEAR, FireYear, Record, collection_id
 from geofm_assets.labels.calfire.side_tables import years_key
 from geofm_assets.labels.schema import COLLECTION, Collection, QuarantinedRow
-from geofm_assets.labels.stages import LabelSource
+from geofm_assets.labels.source import LabelSource
 from geofm_assets.labels.worldcereal.collections import UNSTATED
 
 YEARS_PARTITIONS = "calfire_years"

@@ -37,7 +37,7 @@ from geofm_assets.labels.calfire.schema import (
 from geofm_assets.labels.calfire.side_tables import perimeters_key, samples_key
 from geofm_assets.labels.calfire.unusable import listed, reasons_of
 from geofm_assets.labels.schema import QuarantinedRow, ReferencePoint
-from geofm_assets.labels.stages import LabelSource
+from geofm_assets.labels.source import LabelSource
 
 if TYPE_CHECKING:
     from geofm_assets.labels.calfire.samples import SamplesResult

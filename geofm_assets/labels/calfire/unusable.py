@@ -15,7 +15,7 @@ from geofm_assets.labels.calfire.config import CalfireConfig
 from geofm_assets.labels.calfire.sample_schema import TOO_SMALL, UNDATED
 from geofm_assets.labels.calfire.schema import fire_year
 from geofm_assets.labels.schema import QUARANTINED_ROW
-from geofm_assets.labels.stages import LabelSource
+from geofm_assets.labels.source import LabelSource
 
 _DATE = frozenset(
     {

@@ -102,6 +102,12 @@ def test_every_variable_is_explained(services):
     assert documented <= used
 
 
+@pytest.mark.parametrize("name", ["code", "geofm"])
+def test_where_runs_are_processes_there_is_shared_memory_and_a_limit(services, name):
+    assert services[name]["shm_size"] == "2gb"
+    assert services[name]["mem_limit"] == "${GEOFM_MEMORY:-16g}"
+
+
 def test_images_are_pinned(services):
     for name, service in services.items():
         tag = service["image"].partition(":")[2]

@@ -2,9 +2,11 @@
 
 import re
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config
+from kubernetes.config import ConfigException
 
 from geofm_assets.core.compute import KubernetesSettings
 from geofm_assets.core.settings import load_settings
@@ -118,6 +120,21 @@ def test_the_accounts_exist(values, launcher):
     assert not code["create"]
     assert not values["rbacEnabled"]
     assert not values["dagster-user-deployments"]["rbacEnabled"]
+
+
+def test_whoever_opens_the_instance_has_a_token_for_its_run_launcher(values, tmp_path, monkeypatch):
+    config = instance_config(values, tmp_path)
+    for part in ("run_storage", "event_log_storage", "schedule_storage"):
+        del config[part]  # SQLite will do
+    del config["run_launcher"]["config"]["kubeconfig_file"]
+    config["run_launcher"]["config"]["load_incluster_config"] = True
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
+    for name in ("HOST", "PORT"):
+        monkeypatch.setenv(f"KUBERNETES_SERVICE_{name}", "203.0.113.1")
+    with pytest.raises(ConfigException, match="token file does not exist"):
+        dg.DagsterInstance.from_config(str(tmp_path))
+    accounts = [d for d in documents("access.yaml") if d["kind"] == "ServiceAccount"]
+    assert [a["automountServiceAccountToken"] for a in accounts] == [True] * 3
 
 
 def test_web_servers_listen_above_1024_and_are_probed_there(values):

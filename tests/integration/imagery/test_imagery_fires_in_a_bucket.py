@@ -14,12 +14,8 @@ from geofm_assets.labels.calfire.fire_years import FireYearsStage
 from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
 from geofm_assets.platform.definitions import load_tasks
 from geofm_assets.platform.demo import BURNED_AREA, demo_settings
-from geofm_assets.sampling.stages import (
-    CandidatesStage,
-    FilteredPointsStage,
-    PlanStage,
-    planned_cells,
-)
+from geofm_assets.sampling.stages import CandidatesStage, FilteredPointsStage, PlanStage
+from geofm_assets.sampling.task import planned_cells
 from geofm_assets.tasks.component import training_task
 from geofm_assets.training.stages import TrainingTask
 from geofm_assets.windows.mask_stage import MasksStage

@@ -26,12 +26,8 @@ from geofm_assets.platform.sql_run import run_model
 from geofm_assets.platform.sql_sources import source_files
 from geofm_assets.platform.stages import task_stages
 from geofm_assets.sample_world.build import SampleWorld, build
-from geofm_assets.sampling.stages import (
-    CandidatesStage,
-    FilteredPointsStage,
-    PlanStage,
-    planned_cells,
-)
+from geofm_assets.sampling.stages import CandidatesStage, FilteredPointsStage, PlanStage
+from geofm_assets.sampling.task import planned_cells
 from geofm_assets.tasks.component import training_task
 from geofm_assets.windows.stages import WindowGroupStage, dataset_key
 from tests.servers.s3 import S3Server

@@ -18,12 +18,14 @@ from geofm_assets.core.errors import LabelFileError
 from geofm_assets.core.store import Store
 from geofm_assets.core.table_writer import TableWriter
 from geofm_assets.labels.config import LabelsConfig
-from geofm_assets.labels.stages import WORLDCEREAL, ReferencePointsStage, label_source
+from geofm_assets.labels.source import WORLDCEREAL, label_source
+from geofm_assets.labels.stages import ReferencePointsStage
 from geofm_assets.labels.streaming import WrittenPoints, write_points
 from geofm_assets.labels.worldcereal.points import read_batches
 from geofm_assets.sampling.candidates import CandidateFold
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
-from geofm_assets.sampling.stages import CandidatesStage, SamplingTask
+from geofm_assets.sampling.stages import CandidatesStage
+from geofm_assets.sampling.task import SamplingTask
 from tests.servers.label_files import COLLECTION_ROW, GOOD_CODE, geoparquet
 
 ID = COLLECTION_ROW["collection_id"]

@@ -6,10 +6,12 @@ import signal
 import threading
 from contextlib import contextmanager
 
-from tests.launching_world import CELLS, PATHS, open_world
-from tests.servers.kubernetes import KubernetesServer, Node
+from geofm_assets.platform import step_jobs
+from tests.code_locations import IMAGE, cluster_for
+from tests.kubernetes_jobs import clients_of
+from tests.launching_world import CELLS, LOCATION, open_world
+from tests.servers.kubernetes import Node
 
-IMAGE = "registry.example/geofm-assets:1.0"
 GPU_LABELS = {"geofm/accelerator": "gpu"}
 GPU_NODES = [
     Node(f"gpu-{i}", 16, 128, 1, GPU_LABELS, ("nvidia.com/gpu:NoSchedule",)) for i in range(2)
@@ -21,18 +23,8 @@ RUNS = "app.kubernetes.io/component=run_worker"
 
 @contextmanager
 def opened(tmp_path, monkeypatch, nodes=(CPU_NODE, *GPU_NODES), **variables):
-    (tmp_path / "cluster").mkdir()
-    shown = {"PYTHONPATH": PATHS, "DAGSTER_DISABLE_TELEMETRY": "1"}
-    with KubernetesServer(tmp_path / "cluster", nodes, environment=shown) as cluster:
-        cluster.add_config_map("dagster-instance", {"dagster.yaml": ""})
-        pods = {
-            "GEOFM_K8S_KUBECONFIG": str(cluster.kubeconfig),
-            "GEOFM_K8S_IMAGE": IMAGE,
-            "GEOFM_K8S_DAGSTER_HOME": str(tmp_path / "dagster_home"),
-            "GEOFM_K8S_POLL_SECONDS": "1",
-            **variables,
-        }
-        yield cluster, open_world(tmp_path, monkeypatch, "kubernetes", **pods)
+    with cluster_for(tmp_path, nodes, LOCATION) as (cluster, pods):
+        yield cluster, open_world(tmp_path, monkeypatch, "kubernetes", **pods | variables)
 
 
 @contextmanager
@@ -140,6 +132,36 @@ def test_a_lost_run_leaves_its_gpu_step_alone_and_takes_it_up_again(tmp_path, mo
         assert len(world.runs()) == 1
 
 
+def test_a_run_and_its_gpu_step_that_are_lost_together_go_on_together(tmp_path, monkeypatch):
+    with opened(tmp_path, monkeypatch) as (cluster, world):
+        hold = world.order("hold")
+        with making(world, "checkpoint", ["m0"]) as failures:
+            cluster.wait(lambda: bool(running(cluster, STEPS)), 120)
+            for pod in (of(cluster.pods(), RUNS)[0], running(cluster, STEPS)[0]):
+                os.killpg(cluster.pid(pod), signal.SIGKILL)
+            cluster.wait(lambda: len(of(cluster.pods(all=True), STEPS)) == 2, 120)
+            hold.unlink()
+        assert failures == []
+        assert len(world.lines("checkpoint", "m0")) == 1
+        assert [run.status.value for run in world.runs()] == ["SUCCESS"]
+
+
+def test_a_gpu_step_whose_job_somebody_deletes_is_started_again(tmp_path, monkeypatch):
+    with opened(tmp_path, monkeypatch) as (cluster, world):
+        hold = world.order("hold")
+        with making(world, "checkpoint", ["m0"]) as failures:
+            cluster.wait(lambda: bool(running(cluster, STEPS)), 120)
+            name = of(cluster.jobs(), STEPS)[0]["metadata"]["name"]
+            clients_of(cluster).batch.delete_namespaced_job(
+                name, "default", propagation_policy="Background"
+            )
+            cluster.wait(lambda: len(of(cluster.jobs(all=True), STEPS)) == 2, 120)
+            hold.unlink()
+        assert failures == []
+        assert len(world.lines("checkpoint", "m0")) == 1
+        assert "ended, or was deleted" in texts(world)
+
+
 def test_a_run_that_is_canceled_leaves_no_gpu_step_behind(tmp_path, monkeypatch):
     with opened(tmp_path, monkeypatch) as (cluster, world):
         world.order("hold")
@@ -158,7 +180,10 @@ def test_cells_of_a_lost_run_are_made_by_another(tmp_path, monkeypatch):
     with opened(tmp_path, monkeypatch) as (cluster, world):
         world.order("die-c02")
         world.order("die_always-c01")
+        monkeypatch.setattr(step_jobs, "_PAUSES_S", ())
+        cluster.faults.answer(500, r"/jobs\?labelSelector", "GET", times=-1)
         (failure,) = world.make("points", CELLS[:4])
+        assert "Jobs of its steps may go on" in failure
         assert "c01" in failure
         assert "exit code 137" in failure
         made = ["c00", "c02", "c03"]
@@ -222,8 +247,8 @@ def test_an_api_that_fails_for_a_moment_is_asked_again(tmp_path, monkeypatch):
         for number, status in enumerate((500, 410, 429), start=2):
             cluster.faults.answer(status, "/jobs", "POST", nth=number)
         cluster.faults.drop("/jobs", "POST", nth=5, what="answer")
-        cluster.faults.answer(500, "/jobs/dagster-step", "GET", nth=1)
-        cluster.faults.answer(410, "/jobs/dagster-step", "GET", nth=3)
+        cluster.faults.answer(500, "/jobs/dagster-step", "GET", nth=2)
+        cluster.faults.answer(410, "/jobs/dagster-step", "GET", nth=4)
         assert world.make("checkpoint", ["m0"]) == []
         assert len(world.lines("checkpoint", "m0")) == 1
         assert len(of(cluster.jobs(all=True), STEPS)) == 1

@@ -14,7 +14,7 @@ from geofm_assets.core.settings import Settings, load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.labels.calfire.fire_years import FireYearsStage
 from geofm_assets.labels.calfire.stages import PerimetersStage
-from geofm_assets.labels.stages import label_source
+from geofm_assets.labels.source import label_source
 from geofm_assets.platform.definitions import TASKS_VARIABLE, build_definitions
 from geofm_assets.platform.sensors import reconcile_sensor
 from geofm_assets.platform.status import task_status

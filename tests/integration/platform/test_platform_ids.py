@@ -17,7 +17,8 @@ from geofm_assets.labels.calfire.config import CalfireConfig
 from geofm_assets.labels.calfire.fire_years import FireYearsStage
 from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
 from geofm_assets.labels.config import LabelsConfig, MinConfidence
-from geofm_assets.labels.stages import WORLDCEREAL, CollectionFileStage, label_source
+from geofm_assets.labels.source import WORLDCEREAL, label_source
+from geofm_assets.labels.stages import CollectionFileStage
 from geofm_assets.labels.worldcereal.collections import normalise_id
 from geofm_assets.labels.worldcereal.mirror import MirrorRdm
 from geofm_assets.prediction.asked import asked_key

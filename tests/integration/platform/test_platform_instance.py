@@ -9,7 +9,9 @@ import pytest
 import sqlalchemy
 import yaml
 from sqlalchemy.engine import make_url
+from typer.testing import CliRunner
 
+from geofm_assets.cli import app
 from geofm_assets.core.assets import check_specs, emit_partitions
 from geofm_assets.core.errors import ConfigError, GeofmError
 from geofm_assets.core.outcome import CheckOutcome, Outcome
@@ -213,6 +215,21 @@ def test_kubernetes_is_written_into_the_file_with_the_database(store, database, 
     assert config["run_launcher"]["class"] == "K8sRunLauncher"
     for part in ("run_storage", "event_log_storage", "schedule_storage"):
         assert config[part]["config"] == {"postgres_url": {"env": POSTGRES_VARIABLE}}
+
+
+def test_a_cluster_that_is_not_there_is_said(store, monkeypatch):
+    monkeypatch.setenv("GEOFM_PROFILE", "production")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ConfigError, match=r"no cluster is known here.*GEOFM_K8S_KUBECONFIG"):
+        open_instance(store)
+
+
+def test_a_profile_that_launches_runs_in_a_cluster_makes_none_here(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(own_config(tmp_path / "home")))
+    command = ["run", "worldcereal_cropland", "--profile", "production", "--store", store.url]
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, ConfigError)
+    assert "not in Kubernetes" in str(done.exception)
 
 
 def test_tables_of_an_older_dagster_are_said_to_be_and_are_migrated(store, database):

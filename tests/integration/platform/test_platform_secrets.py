@@ -18,9 +18,10 @@ from geofm_assets.core.store import Store
 from geofm_assets.labels.assets import build_worldcereal_assets
 from geofm_assets.labels.config import MinConfidence
 from geofm_assets.labels.resources import RdmClient
-from geofm_assets.labels.stages import WORLDCEREAL, CollectionFileStage
+from geofm_assets.labels.source import WORLDCEREAL
+from geofm_assets.labels.stages import CollectionFileStage
 from tests.e2e.conftest import Geofm, environment
-from tests.integration.labels.test_labels_rdm_http import DATA
+from tests.rdm_clients import DATA
 from tests.servers.label_files import record
 from tests.servers.rdm_server import RdmServer
 

@@ -17,12 +17,8 @@ from geofm_assets.labels.calfire.side_tables import read_samples
 from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
 from geofm_assets.sample_world.build_fires import fires_of
 from geofm_assets.sample_world.fire_perimeters import FIRE_LAYER, PRESCRIBED_LAYER, write_perimeters
-from geofm_assets.sampling.stages import (
-    CandidatesStage,
-    FilteredPointsStage,
-    PlanStage,
-    planned_cells,
-)
+from geofm_assets.sampling.stages import CandidatesStage, FilteredPointsStage, PlanStage
+from geofm_assets.sampling.task import planned_cells
 from geofm_assets.tasks.component import training_task
 from geofm_assets.tasks.config import PERIMETERS_KEY, load_task_file
 from geofm_assets.training.task import TrainingTask

@@ -26,16 +26,11 @@ from geofm_assets.labels.calfire.side_tables import perimeters_key, samples_key,
 from geofm_assets.labels.calfire.utm import to_degrees, to_utm
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.schema import Collection, ReferencePoint
-from geofm_assets.labels.stages import label_source
+from geofm_assets.labels.source import label_source
 from geofm_assets.labels.worldcereal.collections import collections_table
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
-from geofm_assets.sampling.stages import (
-    CandidatesStage,
-    FilteredPointsStage,
-    PlanStage,
-    SamplingTask,
-    planned_cells,
-)
+from geofm_assets.sampling.stages import CandidatesStage, FilteredPointsStage, PlanStage
+from geofm_assets.sampling.task import SamplingTask, planned_cells
 from geofm_assets.windows.assets import build_mask_assets
 from geofm_assets.windows.config import MasksConfig, WindowsConfig
 from geofm_assets.windows.mask_stage import MasksStage

@@ -1,5 +1,7 @@
 """Locks of a store in a bucket with leases; see test_registry_lock for folders and others."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -39,6 +41,30 @@ def test_an_error_lets_it_go(bucket_store):
         _ = 1 / 0
     with held(bucket_store):
         pass
+
+
+def test_a_disk_that_is_full_leaves_no_lock_behind(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(LockError, match="No space left"), held(Store(tmp_path)):
+            pytest.fail("it was not signed")
+    with held(Store(tmp_path)):
+        pass
+
+
+def test_a_lock_that_another_took_and_let_go_meanwhile_is_asked_for_again(
+    bucket_store, monkeypatch
+):
+    with held(bucket_store):
+        pass
+    objects = bucket_store.bucket.objects
+    free = leases._state(objects, KEY)
+    with held(bucket_store):
+        monkeypatch.setattr(leases, "_state", lambda *_: free)
+        assert take_lease(objects, KEY) is None
 
 
 COUNTS = """

@@ -8,8 +8,10 @@ import pytest
 from geofm_assets.core.compute import KubernetesSettings
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.core.settings import Settings
+from geofm_assets.platform.launched import LaunchedRun
 from geofm_assets.platform.launching import run_launcher_config
 from geofm_assets.platform.pools import free_slots, given_limits, set_pool_limits
+from geofm_assets.platform.workers import Workers
 
 CLUSTER = Settings(store="s3://bucket/geofm", executor="kubernetes")
 
@@ -22,10 +24,12 @@ def test_pods_of_runs_are_given_settings_by_value_and_secrets_by_name(monkeypatc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-9134")
     monkeypatch.setenv("GEOFM_POSTGRES_URL", "postgresql+psycopg2://u:canary-9134@db/geofm")
     monkeypatch.setenv("GEOFM_K8S_ENV_SECRETS", "store")
+    monkeypatch.setenv("GEOFM_K8S_POSTGRES_SECRET", "geofm-postgres")
     monkeypatch.setenv("GEOFM_K8S_RUN_HOURS", "10")
     sections = run_launcher_config(CLUSTER)
     config = sections["run_launcher"]["config"]
     assert config["env_secrets"] == ["store"]
+    assert config["postgres_password_secret"] == "geofm-postgres"
     assert "GEOFM_STORE=s3://bucket/geofm" in config["env_vars"]
     assert "GEOFM_EXECUTOR=kubernetes" in config["env_vars"]
     assert config["load_incluster_config"] is True
@@ -64,7 +68,7 @@ def test_pools_have_limits_and_the_environment_wins_over_the_ui(tmp_path):
     assert set_pool_limits(instance, {}) == {"rdm": 2, "imagery": 4, "gpu": 1}
     instance.event_log_storage.set_concurrency_slots("gpu", 7)
     assert set_pool_limits(instance, {})["gpu"] == 7
-    assert set_pool_limits(instance, {"GEOFM_POOL_GPU": "3"})["gpu"] == 3
+    assert set_pool_limits(instance, {"GEOFM_POOL_GPU": "3", "GEOFM_POOL_RDM": ""})["gpu"] == 3
     stored = {p.name: p.limit for p in instance.event_log_storage.get_pool_limits()}
     assert stored == {"rdm": 2, "imagery": 4, "gpu": 3}
 
@@ -82,12 +86,32 @@ def test_what_a_lost_run_held_of_a_pool_is_given_back(tmp_path):
     assert storage.claim_concurrency_slot("gpu", going.run_id, "step").is_claimed
 
 
+@pytest.mark.parametrize(("partitions", "made"), [((), {""}), (("c0", "c1"), set())])
+def test_a_run_that_is_lost_each_time_is_given_up(tmp_path, partitions, made):
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    workers = Workers(instance, _job(), Settings(store=str(tmp_path)), 1, None)
+    failures, launched = [], 0
+    waiting = [LaunchedRun("", [dg.AssetKey("sql")], partitions)]
+    while waiting and launched < 10:
+        run, launched = waiting.pop(), launched + 1
+        run.made, run.ended = set(made), dg.DagsterRunStatus.FAILURE
+        waiting += workers._rest(run, partitions or None, failures)
+    assert launched == 3
+    assert len(failures) == 1
+
+
 def _job():
     return dg.GraphDefinition("nothing").to_job()
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("GEOFM_POOL_GPU", "0"), ("GEOFM_POOL_GPU", "two"), ("GEOFM_POOL_CPU", "1")]
+    ("name", "value"),
+    [
+        ("GEOFM_POOL_GPU", "0"),
+        ("GEOFM_POOL_GPU", "two"),
+        ("GEOFM_POOL_GPU", "²"),
+        ("GEOFM_POOL_CPU", "1"),
+    ],
 )
 def test_a_limit_that_is_none_is_named(name, value):
     with pytest.raises(ConfigError, match=name):

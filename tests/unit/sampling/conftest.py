@@ -11,9 +11,16 @@ from geofm_assets.labels.cells import cell_ids, cell_strings
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.rules import LabelRule, get_rule
 from geofm_assets.labels.schema import REFERENCE_POINT
+from geofm_assets.sampling.candidates import candidates
+from geofm_assets.sampling.config import SamplingConfig, SplitConfig
+from geofm_assets.sampling.plan import make_plan
 
 CROP, GRASS = "1101010001", "2001010000"
 DAY = datetime.date(2021, 6, 1)
+CLASSES = ("Cropland", "Non-Cropland")
+SAMPLING = SamplingConfig(per_cell=5)
+EUROPE = (-5, 40, 25, 58)
+ISLAND = (8.68, 41.37, 9.55, 42.93)
 
 
 def points(
@@ -75,3 +82,27 @@ def scatter() -> Callable[..., list[tuple[float, float]]]:
 @pytest.fixture(scope="session")
 def rule() -> LabelRule:
     return get_rule(LabelsConfig(source="worldcereal", rule="ai2_v1"))
+
+
+@pytest.fixture(scope="session")
+def plan_of(rule):
+    def plan(*tables, sampling=SAMPLING, split=None, extent=320.0, **options):
+        found = [candidates(t, rule, sampling).table for t in tables]
+        return make_plan(found, sampling, split or SplitConfig(), CLASSES, extent, **options)
+
+    return plan
+
+
+@pytest.fixture(scope="session")
+def europe(make_points, scatter):
+    return make_points(scatter(2000, 0, *EUROPE))
+
+
+@pytest.fixture(scope="session")
+def second(make_points, scatter):
+    return make_points(scatter(700, 1, *EUROPE), collection="second")
+
+
+@pytest.fixture(scope="session")
+def island(make_points, scatter):
+    return make_points(scatter(500, 2, *ISLAND))

@@ -8,7 +8,7 @@ import pytest
 import geofm_assets.tasks
 from geofm_assets.core.errors import ConfigError
 from geofm_assets.imagery.periods import frames_offset, periods, request_duration, span
-from geofm_assets.labels.stages import label_source
+from geofm_assets.labels.source import label_source
 from geofm_assets.platform.definitions import fire_sources
 from geofm_assets.tasks.config import (
     PERIMETERS_KEY,

@@ -22,9 +22,10 @@ from geofm_assets.labels.calfire.sample_schema import Sample
 from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
 from geofm_assets.labels.config import LabelsConfig, MinConfidence
 from geofm_assets.labels.schema import Collection, ReferencePoint
-from geofm_assets.labels.stages import WORLDCEREAL, label_source
+from geofm_assets.labels.source import WORLDCEREAL, label_source
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
-from geofm_assets.sampling.stages import CandidatesStage, PlanStage, SamplingTask
+from geofm_assets.sampling.stages import CandidatesStage, PlanStage
+from geofm_assets.sampling.task import SamplingTask
 from tests.frap_files import ALBERS, frap_row, square, write_frap
 from tests.servers.feature_server import FeatureServer
 

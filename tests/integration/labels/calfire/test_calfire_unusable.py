@@ -10,9 +10,10 @@ from geofm_assets.core.store import Store
 from geofm_assets.labels.calfire.fire_years import FireYearsStage
 from geofm_assets.labels.calfire.stages import FirePointsStage, PerimetersStage
 from geofm_assets.labels.config import LabelsConfig
-from geofm_assets.labels.stages import label_source
+from geofm_assets.labels.source import label_source
 from geofm_assets.sampling.config import SamplingConfig, SplitConfig
-from geofm_assets.sampling.stages import CandidatesStage, PlanStage, SamplingTask
+from geofm_assets.sampling.stages import CandidatesStage, PlanStage
+from geofm_assets.sampling.task import SamplingTask
 from tests.frap_files import frap_row, square, write_frap
 
 

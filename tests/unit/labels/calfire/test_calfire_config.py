@@ -7,7 +7,7 @@ from geofm_assets.labels.calfire.columns import date_text
 from geofm_assets.labels.calfire.config import CalfireConfig
 from geofm_assets.labels.config import LabelsConfig
 from geofm_assets.labels.dates import parse_dates
-from geofm_assets.labels.stages import label_source
+from geofm_assets.labels.source import label_source
 
 SERVICE = "https://host.example/arcgis/rest/services/Fire_Perimeters/FeatureServer/2/"
 IDENTITY = {"rule": "identity", "classes": ["unburnt", "burnt"]}
