@@ -74,19 +74,23 @@ class World:
 
 
 def open_world(
-    root: Path, monkeypatch: pytest.MonkeyPatch, executor: str, **variables: str
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: str,
+    location: Path = LOCATION,
+    **variables: str,
 ) -> World:
     """A store whose runs are launched by `executor`."""
-    enter(root, monkeypatch, LOCATION, executor, **variables)
-    world = opened()
+    enter(root, monkeypatch, location, executor, **variables)
+    world = opened(location)
     world.instance.add_dynamic_partitions("cells", CELLS)
     world.instance.add_dynamic_partitions("models", MODELS)
     return world
 
 
-def opened() -> World:
+def opened(location: Path = LOCATION) -> World:
     """The store and instance of the environment."""
     settings = load_settings()
     instance = open_instance(Store(settings.store), settings)
-    job = load(LOCATION).defs.resolve_implicit_global_asset_job_def()
+    job = load(location).defs.resolve_implicit_global_asset_job_def()
     return World(settings, instance, job)

@@ -1,17 +1,24 @@
 """The command line as a person uses it: real processes, a real Dagster instance, a small world."""
 
 import fcntl
+import gc
+import hashlib
+import io
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from geofm_assets.cli import main
 from geofm_assets.core.store import Store
 from geofm_assets.sample_world.build import SampleWorld, build
 
@@ -52,6 +59,29 @@ class Geofm:
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done
 
+    def here(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """The same in this process, which need not import everything anew."""
+        command = ["geofm", *arguments, "--store", str(self.store)]
+        out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
+        records = logging.getLogRecordFactory()
+        with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+            patched.setattr(sys, "argv", command)
+            try:
+                os.environ.clear()
+                os.environ.update(self.environment)
+                with pytest.raises(SystemExit) as ended:
+                    main()
+            finally:
+                os.environ.clear()
+                os.environ.update(before)
+                logging.setLogRecordFactory(records)
+                gc.collect()  # closes what the command left open of the store
+        if ok:
+            assert ended.value.code == 0, out.getvalue()[-3000:] + err.getvalue()[-3000:]
+        return subprocess.CompletedProcess(
+            command, int(str(ended.value.code)), out.getvalue(), err.getvalue()
+        )
+
     def run(self, world: SampleWorld, *experiments: str, ok: bool = True):
         return self("run", TASK, *self.inputs(world, *experiments), ok=ok)
 
@@ -63,7 +93,7 @@ class Geofm:
         return [*places, *sets, *(part for name in experiments for part in ("--experiment", name))]
 
     def json(self, *arguments: str):
-        return json.loads(self(*arguments, "--json").stdout)
+        return json.loads(self.here(*arguments, "--json").stdout)
 
     def opened(self) -> Store:
         return Store(self.store)
@@ -72,6 +102,31 @@ class Geofm:
 def environment(**more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GEOFM_", "DAGSTER_"))}
     return {**kept, "DAGSTER_DISABLE_TELEMETRY": "1", "COLUMNS": "160", **more}
+
+
+def artifacts(store: Path) -> dict[str, str]:
+    """Content digest of every artifact that must be the same wherever it was made."""
+    found = {}
+    for pattern in (
+        "reference/points/*.parquet",
+        f"tasks/{TASK}/sample.parquet",
+        f"tasks/{TASK}/cells.parquet",
+        f"tasks/{TASK}/points/*/points.parquet",
+        f"tasks/{TASK}/windows/*/windows.parquet",
+        f"tasks/{TASK}/rasters/*/*.parquet",
+        f"tasks/{TASK}/chips/*/*",
+        f"tasks/{TASK}/split_manifest.parquet",
+        f"tasks/{TASK}/experiments/*/predictions.parquet",
+        f"tasks/{TASK}/experiments/*/metrics.parquet",
+    ):
+        for path in sorted(store.glob(pattern)):
+            key = str(path.relative_to(store))
+            if path.suffix == ".parquet":
+                found[key] = pq.read_schema(path).metadata[b"geofm.content"].decode()
+            else:
+                found[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(found) > 10
+    return found
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

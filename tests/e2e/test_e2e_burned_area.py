@@ -112,7 +112,7 @@ def test_every_stage_is_current_and_the_other_task_is_listed_untouched(made):
 
 def test_a_run_on_a_file_and_scenes_of_ones_own_makes_nothing_again(copied, made):
     perimeters, scenes = places(made)
-    done = copied("run", TASK, "--perimeters", perimeters, "--scenes", scenes)
+    done = copied.here("run", TASK, "--perimeters", perimeters, "--scenes", scenes)
     assert "Settings changed from the task file" in done.stdout
     made_again = re.findall(r"\] (\S+?): (?:[1-9]\d* )?to make", done.stdout)
     assert made_again == ["calfire/collections"]  # which is asked whether anything has changed

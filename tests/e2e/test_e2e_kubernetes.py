@@ -7,6 +7,7 @@ import dagster as dg
 from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import load_instance, write_config
+from tests.e2e.conftest import artifacts
 from tests.servers.kubernetes import KubernetesServer, Node
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -18,13 +19,15 @@ NODES = [
 ]
 
 
-def test_an_experiment_is_run_again_in_a_cluster(copied, tmp_path, monkeypatch):
-    store = Store(copied.store)
-    before = store.read_table(f"tasks/{TASK}/scores.parquet")
-    home = copied.store / "dagster_home"
-    known = {run.run_id for run in load_instance(home).get_runs()}
+def test_the_whole_task_is_made_in_a_cluster(world, finished, new_store, tmp_path, monkeypatch):
+    geofm = new_store("cluster")
+    store, home = Store(geofm.store), geofm.store / "dagster_home"
     (tmp_path / "cluster").mkdir()
-    image = {"PYTHONPATH": str(REPOSITORY), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    image = {
+        "PYTHONPATH": str(REPOSITORY),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "OMP_NUM_THREADS": "1",  # else as many as there are cores: both come to the same
+    }
     with KubernetesServer(tmp_path / "cluster", NODES, environment=image) as cluster:
         cluster.add_config_map("dagster-instance", {"dagster.yaml": ""})
         variables = {
@@ -32,14 +35,14 @@ def test_an_experiment_is_run_again_in_a_cluster(copied, tmp_path, monkeypatch):
             "GEOFM_K8S_KUBECONFIG": str(cluster.kubeconfig),
             "GEOFM_K8S_IMAGE": IMAGE,
             "GEOFM_K8S_DAGSTER_HOME": str(home),
-            "GEOFM_K8S_POLL_SECONDS": "2",
+            "GEOFM_K8S_POLL_SECONDS": "1",
             "PYTHONPATH": str(REPOSITORY),
         }
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        write_config(store, load_settings(str(copied.store)))
-        copied.environment.update(variables)
-        done = copied("run", TASK, "--experiment", EXPERIMENT, "--force", "--workers", "2")
+        write_config(store, load_settings(str(geofm.store)))
+        geofm.environment.update(variables)
+        done = geofm("run", TASK, *geofm.inputs(world, EXPERIMENT), "--workers", "2")
         jobs, pods = cluster.jobs(all=True), cluster.pods(all=True)
     assert f"{TASK}/checkpoint: 1 to make" in done.stdout
     # GPU steps are Jobs of their own, and run where GPUs are; everything else needs none
@@ -55,9 +58,11 @@ def test_an_experiment_is_run_again_in_a_cluster(copied, tmp_path, monkeypatch):
         on_gpu = "nvidia.com/gpu" in str(pod["spec"]["containers"][0]["resources"])
         assert on_gpu == bool(label(pod, "op"))
         assert pod["spec"]["nodeName"] == ("gpu-0" if on_gpu else "cpu-0")
-    # and it came to what it had come to on one machine
-    assert store.read_table(f"tasks/{TASK}/scores.parquet").equals(before)
-    runs = [run for run in load_instance(home).get_runs() if run.run_id not in known]
+    # and all of it is what one machine made, in one process
+    assert artifacts(geofm.store) == artifacts(finished.store)
+    key = f"tasks/{TASK}/scores.parquet"
+    assert store.read_table(key).equals(finished.opened().read_table(key))
+    runs = load_instance(home).get_runs()
     assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
     assert len(runs) == len(jobs) - len(steps)
 

@@ -1,6 +1,5 @@
 """A store moves to PostgreSQL, and two command lines run different experiments on it at once."""
 
-import json
 import os
 import signal
 import subprocess
@@ -77,6 +76,6 @@ def test_two_runs_at_once_on_an_empty_database_lose_no_event(moved, postgres):
     for stage in ("checkpoint", "predictions", "eval_scores"):
         recorded = instance.get_materialized_partitions(dg.AssetKey([TASK, stage]))
         assert recorded == set(NEW)
-    state = json.loads(moved("instance", "show", "--json").stdout)
+    state = moved.json("instance", "show")
     assert (state["storage"], state["schema_current"]) == ("PostgreSQL", True)
     assert set(state["runs"].values()) == {0}

@@ -59,7 +59,7 @@ def test_a_map_is_made_killed_resumed_and_then_left_alone(copied, area):
     assert made["pixels"] > 3 * 70 * 70
     assert sum(made["class_pixels"].values()) == made["pixels"]
     assert {path: path.stat().st_mtime_ns for path in notes} == before
-    printed = copied(*arguments).stdout
+    printed = copied.here(*arguments).stdout
     assert "nothing was made" in printed
     assert "SIMULATED" in printed
     assert "Mapped for 2022-06-07" in printed

@@ -31,13 +31,13 @@ def test_a_run_against_the_rdm_stops_when_it_is_down_and_ends_when_it_is_back(
         url = server.url
     inputs = geofm.inputs(world)
     inputs[inputs.index("--mirror") + 1] = url
-    down = geofm("run", TASK, *inputs, ok=False)
+    down = geofm.here("run", TASK, *inputs, ok=False)
     assert down.returncode == 1
     assert url in down.stderr
     assert "Traceback" not in down.stderr
     with server_class(world.mirror) as server:
         inputs[inputs.index("--mirror") + 1] = server.url
-        geofm("run", TASK, *inputs)
+        geofm.here("run", TASK, *inputs)
     ours = geofm.opened().provenance(f"tasks/{TASK}/sample.parquet")
     assert ours.content == finished.opened().provenance(f"tasks/{TASK}/sample.parquet").content
 
@@ -53,7 +53,7 @@ def test_anybodys_csv_becomes_a_task_and_runs_on_the_same_graph(world, new_store
 
     subprocess.run(made, env=geofm.environment, check=True, capture_output=True)
     inputs = geofm.inputs(world, EXPERIMENT)[2:]
-    geofm("run", "my_fields", *inputs)
+    geofm.here("run", "my_fields", *inputs)
     metrics = {r["metric"] for r in geofm.json("scores", "my_fields")}
     assert {"f1_crop", "f1_no_crop"} <= metrics
     store = geofm.opened()

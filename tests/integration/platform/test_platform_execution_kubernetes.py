@@ -99,6 +99,24 @@ def test_gpu_steps_are_jobs_and_other_runs_need_no_second_pod(tmp_path, monkeypa
         cluster.wait(lambda: not cluster.jobs() and not cluster.pods())
 
 
+def test_dagsters_own_executor_gives_every_step_a_job(tmp_path, monkeypatch):
+    location = LOCATION.with_name("stock_location")
+    with cluster_for(tmp_path, (CPU_NODE, *GPU_NODES), location) as (cluster, pods):
+        world = open_world(tmp_path, monkeypatch, "kubernetes", location, **pods)
+        assert world.make("checkpoint", ["m0"]) == []
+        assert world.make("points", CELLS[:2], 1) == []
+        steps = of(cluster.jobs(all=True), STEPS)
+        on_gpu = {
+            step["metadata"]["labels"]["dagster/op"]: "nvidia.com/gpu"
+            in container(step)["resources"]["limits"]
+            for step in steps
+        }
+        assert on_gpu == {"checkpoint": True, "points": False}
+        assert all(container(step)["image"] == IMAGE for step in steps)
+        assert world.records("checkpoint") == ["m0"]
+        assert world.records("points") == CELLS[:2]
+
+
 def test_lost_gpu_pods_are_started_again(tmp_path, monkeypatch):
     with opened(tmp_path, monkeypatch) as (cluster, world):
         world.order("die-m0")
