@@ -9,15 +9,22 @@ from benchmarks.workplace import Workplace
 
 MODEL = "olmoearth_v1_nano"
 PEER = "one encoding a run"
-# windows: not a field of Sizes, which would make results of other benchmarks count as outdated
+# not fields of Sizes, which would make results of other benchmarks count as outdated
 _WINDOWS = {"tiny": 21, "small": 140, "full": 500}
+_MONTHS = {"tiny": 2, "small": 12, "full": 12}
 
 
 def run(place: Workplace) -> list[Result]:
     """Encodings a sample, wall time of a full sweep, and of the same sweep once more."""
     sizes = place.sizes
     store = place.work("sweeps", fresh=True) / "store"
-    given = {"store": str(store), "windows": _WINDOWS[sizes.name], "seed": sizes.seed}
+    months = _MONTHS[sizes.name]
+    given = {
+        "store": str(store),
+        "windows": _WINDOWS[sizes.name],
+        "months": months,
+        "seed": sizes.seed,
+    }
     run_side("bench_sweeps", "prepare", given)
     side = run_side("bench_sweeps", "sweeps", given)
     place.clear_work("sweeps")
@@ -36,9 +43,9 @@ def run(place: Workplace) -> list[Result]:
         "test": said["test"],
     }
     note = (
-        f"{MODEL} from a random start, windows of 16 x 16 px, 12 months of Sentinel-2, patches of "
-        "4 px; 8 rates x 2 normalisations x 2 poolings, and kNN for each of the latter. Both sides "
-        "in one process with one thread, models built and imports done before."
+        f"{MODEL} from a random start, windows of 16 x 16 px, {months} months of Sentinel-2, "
+        "patches of 4 px; 8 rates x 2 normalisations x 2 poolings, and kNN for each of the "
+        "latter. Both sides in one process with one thread, models built and imports done before."
     )
     shared: dict[str, Any] = {"rows": rows, "note": note, "more": more}
     return [
@@ -75,7 +82,8 @@ def prepare(arguments: Arguments) -> Side:
     from geofm_assets.core.store import Store
 
     with measured() as taken:
-        generate(Store(Path(arguments["store"])), arguments["windows"], arguments["seed"])
+        store = Store(Path(arguments["store"]))
+        generate(store, arguments["windows"], arguments["seed"], arguments["months"])
     return done(taken, int(arguments["windows"]))
 
 

@@ -34,11 +34,11 @@ _BANDS = LAYERS[SENTINEL2].band_names
 _SHARED = 0.35  # how much of a class's curve is its own; the rest is noise between samples
 
 
-def generate(store: Store, count: int, seed: int) -> DatasetEntry:
-    """Write and register a dataset of `count` windows of 16 x 16 pixels, twelve months."""
+def generate(store: Store, count: int, seed: int, months: int = MONTHS) -> DatasetEntry:
+    """Write and register a dataset of `count` windows of 16 x 16 pixels, at most twelve months."""
     rng = np.random.default_rng(seed)
-    curves = rng.normal(0, 1, (len(CLASSES), MONTHS, len(_BANDS)))
-    edges = [datetime(_YEAR + m // 12, m % 12 + 1, 1, tzinfo=UTC) for m in range(MONTHS + 1)]
+    curves = rng.normal(0, 1, (len(CLASSES), months, len(_BANDS)))
+    edges = [datetime(_YEAR + m // 12, m % 12 + 1, 1, tzinfo=UTC) for m in range(months + 1)]
     micro = [int(moment.timestamp() * 1_000_000) for moment in edges]
     times = np.array(list(pairwise(micro)), dtype=np.int64)
     layout = Layout(
@@ -54,12 +54,12 @@ def generate(store: Store, count: int, seed: int) -> DatasetEntry:
         own = np.random.default_rng([seed, row])
         label = row % len(CLASSES)
         curve = _SHARED * curves[label] + own.normal(0, 1, curves[label].shape)
-        pixels = curve[:, :, None, None] + own.normal(0, 0.5, (MONTHS, len(_BANDS), WINDOW, WINDOW))
+        pixels = curve[:, :, None, None] + own.normal(0, 0.5, (months, len(_BANDS), WINDOW, WINDOW))
         values = np.clip(2000 + 600 * pixels, 1, 10_000).astype(np.uint16)
         return SourceSample({SENTINEL2: SourceImages(values, times)}, label)
 
     ids = [f"w{row:06d}" for row in range(count)]
-    places = write_parts(store, NAME, layout, {SENTINEL2: MONTHS}, ids, read)
+    places = write_parts(store, NAME, layout, {SENTINEL2: months}, ids, read)
     rows = [
         {
             "sample_id": ids[row],
@@ -82,7 +82,7 @@ def generate(store: Store, count: int, seed: int) -> DatasetEntry:
         samples_key(NAME), table, EvalSampleRow,
         inputs=layout.inputs, code_version="1", simulated=True,
     )  # fmt: skip
-    entry = _entry(PackedSamples(store, NAME), count)
+    entry = _entry(PackedSamples(store, NAME), count, months)
     Registry(store).put(entry, overwrite=True)
     return entry
 
@@ -92,7 +92,7 @@ def _split(row: int) -> str:
     return _SPLITS[row // len(CLASSES) % len(_SPLITS)]
 
 
-def _entry(samples: PackedSamples, count: int) -> DatasetEntry:
+def _entry(samples: PackedSamples, count: int, months: int) -> DatasetEntry:
     """What an ingest would register."""
     train = np.stack(
         [samples.read(int(row)).images[SENTINEL2].values for row in samples.rows("train")]
@@ -123,7 +123,7 @@ def _entry(samples: PackedSamples, count: int) -> DatasetEntry:
             "modalities": {
                 SENTINEL2: {
                     "bands": _BANDS,
-                    "timesteps": MONTHS,
+                    "timesteps": months,
                     "nodata": 0.0,
                     "statistics": statistics,
                 }
