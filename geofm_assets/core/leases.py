@@ -7,6 +7,7 @@ machines need not agree.
 """
 
 import json
+import math
 import os
 import socket
 import threading
@@ -18,10 +19,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from geofm_assets.core.errors import LockError, StoreError
+from geofm_assets.core.errors import ConfigError, LockError, StoreError
 from geofm_assets.core.objects import Objects, talking
 
 LEASE_S = 60.0
+VARIABLE = "GEOFM_LEASE_SECONDS"
+_SHORTEST_S, _LONGEST_S = 5.0, 3600.0  # the server's clock tells seconds
 _RENEWALS = 4  # of a lease while it lasts
 _checked: set[str] = set()
 
@@ -118,6 +121,28 @@ class Lease(Held):
             self._etag, self._until = etag, begun + self._lease_s
 
 
+def lease_seconds() -> float:
+    """How long leases of this process last without a renewal, by its environment.
+
+    Raises:
+        ConfigError: the variable is no number of seconds, or too small or large.
+    """
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return LEASE_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise ConfigError(
+            f"{VARIABLE} is not a number of seconds from {_SHORTEST_S:g} to {_LONGEST_S:g}",
+            where=f"the environment, {VARIABLE}={text}",
+            fix=f"Correct or unset it; {LEASE_S:g} is used where it is not set",
+        )
+    return seconds
+
+
 def signature() -> tuple[bytes, str]:
     """Who holds a lock, since when, and a token no other holder has."""
     token = uuid.uuid4().hex
@@ -130,13 +155,20 @@ def signature() -> tuple[bytes, str]:
     return json.dumps(held).encode(), token
 
 
-def take_lease(objects: Objects, key: str, lease_s: float = LEASE_S) -> Lease | None:
+def take_lease(objects: Objects, key: str, lease_s: float | None = None) -> Lease | None:
     """A lease on a lock, None if another has it.
 
+    Args:
+        objects: of the store.
+        key: of the lock.
+        lease_s: seconds it lasts without a renewal; those of the environment if None.
+
     Raises:
+        ConfigError: the environment's are not allowed.
         LockError: the server does not heed conditions of a put.
         StoreError: it does not answer or refuses.
     """
+    lease_s = lease_seconds() if lease_s is None else lease_s
     data, token = signature()
     before = _state(objects, key)
     if before is not None and not before.free:

@@ -2,9 +2,9 @@
 
 In a folder a lock is one of the operating system's (`flock`): it ends with its holder, so a killed
 process leaves none behind. On S3 it is an object with a lease (`leases`), which a killed process
-loses in a minute. In any other bucket it is an object that only one writer can create, which needs
-a file system with a conditional put; one left by a killed process has to be deleted by a person,
-and the error says which.
+loses in a minute, or `GEOFM_LEASE_SECONDS`. In any other bucket it is an object that only one
+writer can create, which needs a file system with a conditional put; one left by a killed process
+has to be deleted by a person, and the error says which.
 """
 
 import fcntl
@@ -26,7 +26,10 @@ from geofm_assets.core.objects import Objects
 _POLL_S = 0.05
 _POLL_BUCKET_S = 0.5
 _LOCAL_FIX = "Wait until it has ended, or stop it"
-_LEASE_FIX = "Wait until it has ended; if it was killed, its lock ends within a minute"
+_LEASE_FIX = (
+    "Wait until it has ended; if it was killed, its lock ends within a minute, or after the "
+    "GEOFM_LEASE_SECONDS it was given"
+)
 _OBJECT_FIX = "Wait until it has ended; if it was killed, delete that file"
 
 

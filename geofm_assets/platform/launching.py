@@ -16,6 +16,7 @@ from geofm_assets.core.settings import Settings
 PASSED_ON = (
     "GEOFM_ALLOWED_HOSTS",
     "GEOFM_EVAL_DATASETS",
+    "GEOFM_LEASE_SECONDS",
     "GEOFM_SCRATCH",
     "GEOFM_SQL_MODELS",
     "GEOFM_TASKS",

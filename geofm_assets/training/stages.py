@@ -15,7 +15,7 @@ from upath import UPath
 
 from geofm_assets.core.claims import claimed
 from geofm_assets.core.errors import WeightsError
-from geofm_assets.core.leases import LEASE_S
+from geofm_assets.core.leases import lease_seconds
 from geofm_assets.core.outcome import (
     CheckOutcome,
     Json,
@@ -43,7 +43,7 @@ __all__ = [
     "experiments_partitions",
 ]
 
-_LAUNCHED_WAIT_S = 1.5 * LEASE_S
+_LAUNCHED_WAIT_LEASES = 1.5
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class CheckpointStage:
         if not is_first():
             return nullcontext()
         # one that was killed and is started again finds its own claim, until the lease ends
-        wait_s = _LAUNCHED_WAIT_S if launched() else math.inf
+        wait_s = _LAUNCHED_WAIT_LEASES * lease_seconds() if launched() else math.inf
         return claimed(store, f"{self.task.name}/checkpoint/{experiment}", say, wait_s)
 
     def _train(

@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, task: TrainingTask) -> Store
 def test_a_launched_training_does_not_wait_for_another_for_long(
     store: Store, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "_LAUNCHED_WAIT_S", 0.1)
+    monkeypatch.setattr(stages, "_LAUNCHED_WAIT_LEASES", 0.002)
     for name in LAUNCHER:
         monkeypatch.setenv(name, "0")
     with (

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from geofm_assets.core import leases, locks
-from geofm_assets.core.errors import LockError
+from geofm_assets.core.errors import ConfigError, LockError
 from geofm_assets.core.leases import Lease, take_lease
 from geofm_assets.core.store import Store
 
@@ -138,6 +138,26 @@ def test_a_lease_is_renewed_while_it_is_held(bucket_store):
     lease.require()
     assert take(bucket_store, 1.0) is None
     lease.release()
+
+
+def test_the_environment_says_how_long_a_lease_lasts(bucket_store, monkeypatch):
+    monkeypatch.setenv(leases.VARIABLE, "7")
+    with held(bucket_store):
+        objects = bucket_store.bucket.objects
+        metadata = objects.files.metadata(objects.path(KEY))
+        assert float(metadata["lease-s"]) == 7
+
+
+@pytest.mark.parametrize("text", ["soon", "nan", "1", "3601", "-60"])
+def test_a_lease_that_cannot_be_is_refused(monkeypatch, text):
+    monkeypatch.setenv(leases.VARIABLE, text)
+    with pytest.raises(ConfigError, match=r"GEOFM_LEASE_SECONDS.*5 to 3600"):
+        leases.lease_seconds()
+
+
+def test_without_a_setting_a_lease_lasts_a_minute(monkeypatch):
+    monkeypatch.setenv(leases.VARIABLE, " ")
+    assert leases.lease_seconds() == 60
 
 
 def test_a_block_whose_lock_another_took_does_not_end_well(bucket_store, monkeypatch):
