@@ -54,7 +54,11 @@ def cluster_for(
         It, and the variables of who launches runs there for an instance in `root/dagster_home`.
     """
     (root / "cluster").mkdir()
-    image = {"PYTHONPATH": paths_of(location), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    image = {
+        "PYTHONPATH": paths_of(location),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "DAGSTER_STEP_DELEGATING_EXECUTOR_SLEEP_SECONDS": "0.1",
+    }
     with KubernetesServer(root / "cluster", nodes, environment=image) as cluster:
         cluster.add_config_map("dagster-instance", {"dagster.yaml": ""})
         yield (

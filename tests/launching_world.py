@@ -12,6 +12,7 @@ import pytest
 
 from geofm_assets.core.settings import Settings, load_settings
 from geofm_assets.core.store import Store
+from geofm_assets.platform import workers as platform_workers
 from geofm_assets.platform.instance import open_instance
 from geofm_assets.platform.workers import Workers, open_workers
 from tests.code_locations import enter, load
@@ -81,6 +82,8 @@ def open_world(
     **variables: str,
 ) -> World:
     """A store whose runs are launched by `executor`."""
+    monkeypatch.setattr(platform_workers, "_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(platform_workers, "_WATCH_SECONDS", 0.5)
     enter(root, monkeypatch, location, executor, **variables)
     world = opened(location)
     world.instance.add_dynamic_partitions("cells", CELLS)

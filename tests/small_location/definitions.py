@@ -17,6 +17,7 @@ import dagster as dg
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
+from geofm_assets.core import resources  # noqa: E402
 from geofm_assets.core.assets import PartitionConfig, emit_partitions  # noqa: E402
 from geofm_assets.core.errors import GeofmError  # noqa: E402
 from geofm_assets.core.outcome import Outcome  # noqa: E402
@@ -26,6 +27,7 @@ from geofm_assets.core.settings import load_settings  # noqa: E402
 from geofm_assets.core.store import Store  # noqa: E402
 from geofm_assets.platform.executors import build_executor  # noqa: E402
 
+resources._RETRY_SECONDS = 0.2  # a step whose pod was lost need not wait for a better moment
 CELLS = dg.DynamicPartitionsDefinition(name="cells")
 MODELS = dg.DynamicPartitionsDefinition(name="models")
 SHOWN = ("CUDA_VISIBLE_DEVICES", "GEOFM_STORE", "GEOFM_EXECUTOR", "AWS_SECRET_ACCESS_KEY")

@@ -6,7 +6,7 @@ import signal
 import threading
 from contextlib import contextmanager
 
-from geofm_assets.platform import step_jobs
+from geofm_assets.platform import launched, step_jobs, workers
 from tests.code_locations import IMAGE, cluster_for
 from tests.kubernetes_jobs import clients_of
 from tests.launching_world import CELLS, LOCATION, open_world
@@ -24,7 +24,8 @@ RUNS = "app.kubernetes.io/component=run_worker"
 @contextmanager
 def opened(tmp_path, monkeypatch, nodes=(CPU_NODE, *GPU_NODES), **variables):
     with cluster_for(tmp_path, nodes, LOCATION) as (cluster, pods):
-        yield cluster, open_world(tmp_path, monkeypatch, "kubernetes", **pods | variables)
+        often = {"GEOFM_K8S_POLL_SECONDS": "0.3"}  # steps are looked at each second
+        yield cluster, open_world(tmp_path, monkeypatch, "kubernetes", **pods | often | variables)
 
 
 @contextmanager
@@ -49,6 +50,11 @@ def running(cluster, selector):
 
 def container(job):
     return job["spec"]["template"]["spec"]["containers"][0]
+
+
+def no_stragglers(monkeypatch):
+    """For processes that are gone: nothing more can come of one that was given up for lost."""
+    monkeypatch.setattr(launched, "_STRAGGLE_SECONDS", 0.2)
 
 
 def texts(world, run=None):
@@ -199,6 +205,8 @@ def test_cells_of_a_lost_run_are_made_by_another(tmp_path, monkeypatch):
         world.order("die-c02")
         world.order("die_always-c01")
         monkeypatch.setattr(step_jobs, "_PAUSES_S", ())
+        no_stragglers(monkeypatch)
+        monkeypatch.setattr(workers, "GIVE_UP_AFTER", 2)
         cluster.faults.answer(500, r"/jobs\?labelSelector", "GET", times=-1)
         (failure,) = world.make("points", CELLS[:4])
         assert "Jobs of its steps may go on" in failure
@@ -233,16 +241,18 @@ def test_a_worker_that_is_cut_off_and_goes_on_leaves_no_second_record(tmp_path, 
 def test_an_image_that_comes_late_is_waited_for_and_one_that_does_not_is_named(
     tmp_path, monkeypatch
 ):
-    with opened(tmp_path, monkeypatch, GEOFM_K8S_START_MINUTES="0.1") as (cluster, world):
+    with opened(tmp_path, monkeypatch, GEOFM_K8S_START_MINUTES="0.05") as (cluster, world):
+        no_stragglers(monkeypatch)
         with making(world, "checkpoint", ["m0"]) as failures:
             cluster.wait(lambda: bool(running(cluster, RUNS)), 60)
             cluster.faults.cannot_pull(IMAGE)
             cluster.wait(lambda: len(of(cluster.jobs(all=True), STEPS)) == 2, 120)
             cluster.faults.can_pull(IMAGE)
         assert failures == []
-        assert "did not start within 0.1 minutes" in texts(world)
+        assert "did not start within 0.05 minutes" in texts(world)
         assert "ImagePull" in texts(world)
         cluster.faults.cannot_pull(IMAGE)
+        monkeypatch.setattr(workers, "GIVE_UP_AFTER", 1)
         (failure,) = world.make("points", CELLS[:1])
         assert "ImagePullBackOff" in failure
         assert "did not start" in failure
