@@ -29,7 +29,7 @@ test: install  ## Lint, types, layers, and all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: install  ## Lint, types and layers only
 	$(BIN)/ruff check .

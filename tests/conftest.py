@@ -21,23 +21,23 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 REPOSITORY = Path(__file__).resolve().parents[1]
-# With `-n` whole files go to the workers: those of minutes first, longest first, so that no
+# With `-n` (three, as pods, servers and disks are waited for) whole files go to the workers: those of minutes first, longest first, so that no
 # worker is left with one of them while the others have nothing to do.
 LONG_FILES = (
-    "test_e2e_run.py",
-    "test_e2e_burned_area.py",
-    "test_e2e_bucket.py",
-    "test_e2e_predict.py",
     "test_e2e_kubernetes.py",
     "test_e2e_scale_out.py",
     "test_platform_execution_kubernetes.py",
-    "test_e2e_many_cells.py",
+    "test_e2e_run.py",
     "test_benchmarks_run.py",
-    "test_e2e_sources.py",
-    "test_e2e_incremental.py",
-    "test_e2e_evals.py",
     "test_e2e_postgres.py",
+    "test_e2e_bucket.py",
+    "test_e2e_many_cells.py",
+    "test_e2e_burned_area.py",
+    "test_e2e_incremental.py",
     "test_e2e_ui.py",
+    "test_e2e_sources.py",
+    "test_e2e_predict.py",
+    "test_e2e_evals.py",
 )
 
 
