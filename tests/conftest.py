@@ -21,8 +21,9 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 REPOSITORY = Path(__file__).resolve().parents[1]
-# With `-n` (three, as pods, servers and disks are waited for) whole files go to the workers: those of minutes first, longest first, so that no
-# worker is left with one of them while the others have nothing to do.
+# With `-n` whole files go to the workers: those of minutes first, longest first, so that none is
+# left with one of them while the others have nothing to do. There are three workers for two cores
+# because tests wait for pods, servers and disks a quarter of their time.
 LONG_FILES = (
     "test_e2e_kubernetes.py",
     "test_e2e_scale_out.py",
