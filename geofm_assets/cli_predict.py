@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from geofm_assets.cli_terminal import JsonOption, StoreOption, console, print_rows, split_commas
 from geofm_assets.core.errors import RequestError
@@ -54,9 +55,7 @@ def predict(
         _mask(mask, mask_values),
         str(Path(scenes).expanduser().resolve()) if scenes else "",
     )
-    reporter = Reporter(console)
-    if as_json:
-        console.quiet = True
+    reporter = Reporter(Console(quiet=True) if as_json else console)
     driver = MapDriver(settings, task, reporter)
     map_id, result = driver.make_map(asked)
     summary = map_summary(driver.store, task, map_id, made=bool(result.made))

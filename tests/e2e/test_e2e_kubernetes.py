@@ -42,7 +42,7 @@ def test_the_whole_task_is_made_in_a_cluster(world, finished, new_store, tmp_pat
             monkeypatch.setenv(name, value)
         write_config(store, load_settings(str(geofm.store)))
         geofm.environment.update(variables)
-        done = geofm("run", TASK, *geofm.inputs(world, EXPERIMENT), "--workers", "2")
+        done = geofm("run", TASK, *geofm.inputs(world, EXPERIMENT), "--workers", "1")
         jobs, pods = cluster.jobs(all=True), cluster.pods(all=True)
     assert f"{TASK}/checkpoint: 1 to make" in done.stdout
     # GPU steps are Jobs of their own, and run where GPUs are; everything else needs none
