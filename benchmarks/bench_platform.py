@@ -56,8 +56,8 @@ _CELLS_NOTE = (
 )
 _PAGE_NOTE = (
     "Median of more.visits answers of the web server over HTTP to the query as the installed UI "
-    "has it, after a first that is not counted (more.first_ms); what takes over 1.5 s is asked "
-    "once. Ten cells were recorded by Dagster, the others are copies of a cell's rows. Cells have "
+    "has it, after a first that is not counted (more.first_ms); where that took over 1.5 s, of "
+    "three. Ten cells were recorded by Dagster, the others are copies of a cell's rows. Cells have "
     "three checks each. dagster.yaml is geofm's, with its own storage of events, which answers for "
     "all cells of a check at once. Not the browser's own time."
 )

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -35,16 +35,15 @@ def gathered(context: dg.AssetExecutionContext, store: StoreResource):
         return Outcome(" ".join(parts), "inputs")
     yield from emit(context, work)
 
-(root / f"begun-{name}").touch()
 done = dg.materialize([gathered], resources={"store": StoreResource(url=str(root / "store"))})
 assert done.success
 """
 
 
-def wait_for(path: Path) -> None:
+def wait_until(is_so: Callable[[], bool]) -> None:
     until = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < until, path
+    while not is_so():
+        assert time.monotonic() < until
         time.sleep(0.02)
 
 
@@ -52,21 +51,18 @@ def test_an_older_view_never_takes_the_place_of_a_newer_one(tmp_path):
     store = Store(tmp_path / "store")
     store.write_bytes("parts/a", b"")
     (tmp_path / "hold").touch()
-    processes = []
-    for name, newer in (("slow", "parts/b"), ("late", None)):
-        command = [sys.executable, "-c", GATHER, str(tmp_path), name]
-        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-        if newer:  # written when the slow one has read
-            wait_for(tmp_path / f"read-{name}")
-            store.write_bytes(newer, b"")
-    wait_for(tmp_path / "begun-late")
-    time.sleep(1)
-    assert not (tmp_path / "read-late").exists()
-    (tmp_path / "hold").unlink()
-    said = [process.communicate(timeout=60)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    said = tmp_path / "said.txt"
+    command = [sys.executable, "-c", GATHER, str(tmp_path)]
+    with said.open("w") as output:
+        slow = subprocess.Popen([*command, "slow"])
+        wait_until(lambda: (tmp_path / "read-slow").exists())
+        store.write_bytes("parts/b", b"")
+        late = subprocess.Popen([*command, "late"], stderr=output)
+        wait_until(lambda: f"waiting for process {slow.pid} on " in said.read_text())
+        assert not (tmp_path / "read-late").exists()
+        (tmp_path / "hold").unlink()
+        assert [slow.wait(60), late.wait(60)] == [0, 0], said.read_text()
     assert store.read_json("gathered.json") == ["parts/a", "parts/b"]
-    assert f"waiting for process {processes[0].pid} on " in said[1]
 
 
 def test_claims_of_different_things_do_not_wait_for_each_other(tmp_path):
