@@ -7,6 +7,7 @@ import dagster as dg
 from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import load_instance, write_config
+from tests.code_locations import IMPORTED
 from tests.e2e.conftest import artifacts
 from tests.servers.kubernetes import KubernetesServer, Node
 
@@ -22,13 +23,13 @@ NODES = [
 def test_the_whole_task_is_made_in_a_cluster(world, finished, new_store, tmp_path, monkeypatch):
     geofm = new_store("cluster")
     store, home = Store(geofm.store), geofm.store / "dagster_home"
-    (tmp_path / "cluster").mkdir()
     image = {
         "PYTHONPATH": str(REPOSITORY),
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "OMP_NUM_THREADS": "1",  # else as many as there are cores: both come to the same
     }
-    with KubernetesServer(tmp_path / "cluster", NODES, environment=image) as cluster:
+    (place := tmp_path / "cluster").mkdir()
+    with KubernetesServer(place, NODES, environment=image, imported=IMPORTED) as cluster:
         cluster.add_config_map("dagster-instance", {"dagster.yaml": ""})
         variables = {
             "GEOFM_EXECUTOR": "kubernetes",
@@ -42,7 +43,9 @@ def test_the_whole_task_is_made_in_a_cluster(world, finished, new_store, tmp_pat
             monkeypatch.setenv(name, value)
         write_config(store, load_settings(str(geofm.store)))
         geofm.environment.update(variables)
-        done = geofm("run", TASK, *geofm.inputs(world, EXPERIMENT), "--workers", "1")
+        done = geofm.here("run", TASK, *geofm.inputs(world, EXPERIMENT), "--workers", "1")
+        # a run is over before its process has ended
+        cluster.wait(lambda: all(p["status"]["phase"] != "Running" for p in cluster.pods()))
         jobs, pods = cluster.jobs(all=True), cluster.pods(all=True)
     assert f"{TASK}/checkpoint: 1 to make" in done.stdout
     # GPU steps are Jobs of their own, and run where GPUs are; everything else needs none

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.servers.template import ForkedProcess, Template
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -24,6 +26,11 @@ class Line:
         """The line as `timestamps=true` shows it."""
         moment = datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
         return f"{moment}000Z ".encode() + self.text
+
+
+class _Own(subprocess.Popen[bytes]):
+    def await_end(self) -> None:
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
 
 class Container:
@@ -45,6 +52,7 @@ class Container:
         memory_limit: int | None,
         on_exit: Callable[["Container"], None],
         on_line: Callable[["Container", bytes], None],
+        template: Template | None = None,
     ) -> None:
         self.output: list[Line] = []
         self.grown = threading.Condition()
@@ -55,14 +63,18 @@ class Container:
         self.kill_at: float | None = None
         self._on_exit, self._on_line = on_exit, on_line
         self.started = time.time()
-        self._process = subprocess.Popen(
-            list(argv),
-            env=dict(environment),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        self._process: _Own | ForkedProcess = (
+            template.start(argv, environment, folder)
+            if template is not None
+            else _Own(
+                list(argv),
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         )
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -107,7 +119,7 @@ class Container:
 
     def _wait(self) -> None:
         # Unreaped, the leader keeps its number, so that no other session can be meant.
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._process.await_end()
         os.killpg(self.pid, signal.SIGKILL)
         with self.grown:
             code = self._process.wait()

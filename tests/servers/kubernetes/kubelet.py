@@ -19,6 +19,7 @@ from tests.servers.kubernetes.objects import POD, Manifest, ObjectStore, timesta
 from tests.servers.kubernetes.outages import Outages
 from tests.servers.kubernetes.pods import container_state, is_over, set_condition, set_container
 from tests.servers.kubernetes.quantities import GPU, limit_of
+from tests.servers.template import Template
 
 START_ERROR = 128  # exit code of a container that could not be started
 PULL_RETRY_S = 0.3  # 10 s and more in a real cluster
@@ -34,6 +35,7 @@ class Kubelet:
         outages: nodes that are ill.
         image: variables that stand for those of every image: PATH, HOME, PYTHONPATH.
         folder: where commands start, unless the container has a workingDir.
+        template: of `dagster` commands; None to start each anew.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class Kubelet:
         outages: Outages,
         image: Mapping[str, str],
         folder: Path,
+        template: Template | None = None,
     ) -> None:
+        self._template = template
         self._store, self._events, self._faults, self._outages = store, events, faults, outages
         self._image, self._folder = image, folder
         self._containers: dict[str, Container] = {}
@@ -170,6 +174,7 @@ class Kubelet:
                 None if limit is None else int(limit),
                 on_exit=self._wake,
                 on_line=lambda container, text: self._seen(uid, container, text),
+                template=self._template if argv[0] == "dagster" else None,
             )
         except (OSError, IndexError) as error:
             self._not_started(pod, argv, error)

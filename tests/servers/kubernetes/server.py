@@ -37,6 +37,7 @@ from tests.servers.kubernetes.objects import (
 )
 from tests.servers.kubernetes.outages import Outages
 from tests.servers.kubernetes.removal import GarbageCollector
+from tests.servers.template import template_for
 
 _TICK_S = 0.1  # how often times are looked at: deadlines, grace, memory
 
@@ -57,6 +58,8 @@ class KubernetesServer:
         working_directory: where commands start unless the container has a workingDir; root if None.
         namespaces: that exist; the first is the kubeconfig's.
         job_backoff_s: wait before the second pod of a Job (10 s in a real cluster).
+        imported: modules that `dagster` commands find imported (template.py); none starts each
+            of them anew, as a cluster does.
 
     Attributes:
         kubeconfig: file for clients.
@@ -73,6 +76,7 @@ class KubernetesServer:
         working_directory: Path | None = None,
         namespaces: Sequence[str] = ("default",),
         job_backoff_s: float = 0.5,
+        imported: tuple[str, ...] = (),
     ) -> None:
         self._store = ObjectStore()
         self._namespaces = tuple(namespaces)
@@ -83,8 +87,11 @@ class KubernetesServer:
         home.mkdir(parents=True, exist_ok=True)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
         image = {"PATH": path, "HOME": str(home), **(environment or {})}
+        variables = frozenset((environment or {}).items())
+        template = template_for(variables, imported) if imported else None
         self._kubelet = Kubelet(
-            self._store, events, self.faults, self._outages, image, working_directory or root
+            *(self._store, events, self.faults, self._outages, image, working_directory or root),
+            template,
         )
         self._jobs = JobController(self._store, events, job_backoff_s)
         self._scheduler = Scheduler(self._store, events)
