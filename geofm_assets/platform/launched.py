@@ -14,7 +14,7 @@ from dagster._core.workspace.context import BaseWorkspaceRequestContext
 from dagster._daemon.daemon import MonitoringDaemon
 from dagster._daemon.monitoring.run_monitoring import count_resume_run_attempts
 
-from geofm_assets.core.fence import FENCE_SECONDS
+from geofm_assets.core.fence import FENCE_SECONDS, find_run
 from geofm_assets.platform.failures import message_of, why
 
 LAUNCHED_TAG = "geofm/launched_by"
@@ -129,7 +129,7 @@ class LaunchedRun:
             workspace: to resume it in.
             start_seconds: a run may take to start.
         """
-        run = instance.get_run_by_id(self.run_id)
+        run = find_run(instance, self.run_id)
         if run is None:  # somebody deleted it
             self.ended = DagsterRunStatus.CANCELED
             return
@@ -148,7 +148,7 @@ class LaunchedRun:
         self._missed += 1
         if trouble.startswith(WorkerStatus.UNKNOWN.value) and self._missed < _LOOKS:
             return  # the API may be out of order for a moment
-        now = instance.get_run_by_id(self.run_id)
+        now = find_run(instance, self.run_id)
         if now is None or now.status != run.status:
             return
         attempts = count_resume_run_attempts(instance, self.run_id)

@@ -16,6 +16,10 @@ class PostgresEvents(StatesAtOnce, PostgresEventLogStorage):
     dagster.yaml configures it as Dagster's: `postgres_url`, or the parts of one in `postgres_db`.
     """
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._tables: set[str] = set()
+        super().__init__(*given, **named)
+
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
@@ -27,3 +31,9 @@ class PostgresEvents(StatesAtOnce, PostgresEventLogStorage):
             inst_data=inst_data,
             token_provider=get_token_provider_from_config(config_value),
         )
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the database has a table; Dagster asks for every event, and one stays."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables

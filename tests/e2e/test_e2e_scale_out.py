@@ -46,7 +46,7 @@ def database(request):
 
 def test_a_thousand_cells_are_made_once_though_workers_die(tmp_path, monkeypatch, capsys, database):
     with cluster_for(tmp_path, NODES, LOCATION) as (cluster, variables):
-        variables["GEOFM_K8S_CPU"] = "1"
+        variables |= {"GEOFM_K8S_CPU": "1", "GEOFM_K8S_POLL_SECONDS": "2"}
         if database is not None:
             cluster.add_secret("database", {POSTGRES_VARIABLE: database})
             variables |= {

@@ -61,6 +61,7 @@ class Container:
         self.verdict = ""
         self.memory_limit = memory_limit
         self.kill_at: float | None = None
+        self._weighed = 0.0
         self._on_exit, self._on_line = on_exit, on_line
         self.started = time.time()
         self._process: _Own | ForkedProcess = (
@@ -100,9 +101,15 @@ class Container:
         self._waiter.join(timeout_s)
 
     def exceeds_memory(self) -> bool:
-        """Whether its session holds more memory than its limit (Linux; False elsewhere)."""
+        """Whether its session holds more memory than its limit (Linux; False elsewhere).
+
+        Looked at twice a second: it means reading about all processes of the machine.
+        """
         if self.memory_limit is None or self.exit_code is not None:
             return False
+        if time.monotonic() - self._weighed < 0.5:
+            return False
+        self._weighed = time.monotonic()
         members = _session_members(self.pid)
         if sum(_resident_bytes(pid) for pid in members) <= self.memory_limit:
             return False
