@@ -22,7 +22,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _MOST = 1 << 20  # bytes of a request
@@ -68,14 +68,15 @@ class Template:
         self._reader.start()
 
     def start(
-        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, output: int
     ) -> "ForkedProcess":
-        """Fork a process; its standard output and errors are one pipe.
+        """Fork a process.
 
         Args:
             argv: the first is a script of Python, found on the environment's PATH.
             environment: all its variables.
             folder: it starts in.
+            output: descriptor of its standard output and errors.
 
         Raises:
             OSError: there is no such script, or the template is gone.
@@ -88,27 +89,19 @@ class Template:
             "environment": dict(environment),
             "folder": str(folder),
         }
-        reading, writing = os.pipe()
-        try:
-            with self._starting:
-                socket.send_fds(self._socket, [json.dumps(request).encode()], [writing])
-                with self._news:
-                    self._news.wait_for(lambda: self._started or self._gone)
-                    if self._gone:
-                        raise BrokenPipeError(f"The template of {argv[0]} is gone")
-                    pid = self._started.pop()
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        return ForkedProcess(self, pid, os.fdopen(reading, "rb"))
+        with self._starting:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], [output])
+            with self._news:
+                self._news.wait_for(lambda: self._started or self._gone)
+                if self._gone:
+                    raise BrokenPipeError(f"The template of {argv[0]} is gone")
+                return ForkedProcess(self, self._started.pop())
 
-    def ended(self, pid: int) -> int:
-        """Wait until a fork has ended; its exit code, negative for a signal."""
+    def ended(self, pid: int, timeout_s: float | None = None) -> int | None:
+        """Wait until a fork has ended; its exit code, negative for a signal, or None."""
         with self._news:
-            self._news.wait_for(lambda: pid in self._ended or self._gone)
-            return self._ended.get(pid, -signal.SIGKILL)
+            self._news.wait_for(lambda: pid in self._ended or self._gone, timeout_s)
+            return self._ended.get(pid, -signal.SIGKILL if self._gone else None)
 
     def reap(self, pid: int) -> None:
         """Let the number of a fork that has ended be used again."""
@@ -143,23 +136,25 @@ class ForkedProcess:
 
     Attributes:
         pid: of it and of its session.
-        stdout: its output and errors.
     """
 
-    def __init__(self, template: Template, pid: int, stdout: IO[bytes]) -> None:
-        self._template, self.pid, self.stdout = template, pid, stdout
-        self._code: int | None = None
+    def __init__(self, template: Template, pid: int) -> None:
+        self._template, self.pid = template, pid
+
+    def poll(self) -> int | None:
+        """Its exit code if it has ended; until `wait` its number is not used again."""
+        return self._template.ended(self.pid, 0)
 
     def await_end(self) -> None:
-        """Wait until it has ended; until `wait` its number is not used again."""
-        self._code = self._template.ended(self.pid)
+        """Wait until it has ended."""
+        self._template.ended(self.pid)
 
     def wait(self) -> int:
-        """Its exit code, negative for a signal."""
-        self.await_end()
-        assert self._code is not None
+        """Its exit code, negative for a signal; called once."""
+        code = self._template.ended(self.pid)
+        assert code is not None
         self._template.reap(self.pid)
-        return self._code
+        return code
 
 
 def _serve(fd: int) -> dict[str, Any]:

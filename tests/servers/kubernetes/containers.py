@@ -64,19 +64,15 @@ class Container:
         self._weighed = 0.0
         self._on_exit, self._on_line = on_exit, on_line
         self.started = time.time()
-        self._process: _Own | ForkedProcess = (
-            template.start(argv, environment, folder)
-            if template is not None
-            else _Own(
-                list(argv),
-                env=dict(environment),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        )
+        reading, writing = os.pipe()
+        self._stdout = os.fdopen(reading, "rb")
+        try:
+            self._process = _start(argv, environment, folder, writing, template)
+        except BaseException:
+            self._stdout.close()
+            raise
+        finally:
+            os.close(writing)
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._waiter = threading.Thread(target=self._wait, daemon=True)
@@ -117,8 +113,7 @@ class Container:
         return sum(_proportional_bytes(pid) for pid in members) > self.memory_limit
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for text in self._process.stdout:
+        for text in self._stdout:
             with self.grown:
                 self.output.append(Line(time.time(), text))
                 self.grown.notify_all()
@@ -132,12 +127,31 @@ class Container:
             code = self._process.wait()
             self.exit_code = code if code >= 0 else 128 - code
         self._reader.join()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._stdout.close()
         with self.grown:
             self.finished = True
             self.grown.notify_all()
         self._on_exit(self)
+
+
+def _start(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    output: int,
+    template: Template | None,
+) -> _Own | ForkedProcess:
+    if template is not None:
+        return template.start(argv, environment, folder, output)
+    return _Own(
+        list(argv),
+        env=dict(environment),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _session_members(session: int) -> list[int]:
