@@ -58,7 +58,7 @@ def store(trained, tmp_path):
 
 @pytest.fixture
 def area(scenes, tmp_path):
-    return write_request(tmp_path / "area.geojson", feature(degrees(scenes, 10, 10, 118, 118)))
+    return write_request(tmp_path / "area.geojson", feature(degrees(scenes, 36, 36, 92, 92)))
 
 
 def ask(store, world, path, **options):
