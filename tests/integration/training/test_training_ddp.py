@@ -28,9 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 NANO = "olmoearth_v1_nano"  # it draws nothing at random, as later versions do (band dropout)
 CLASSIFICATION, SEGMENTATION = f"{NANO}-s1_s2-ps2-ws4-t3", f"{NANO}-s2-ps2-ws8-t2-seg"
 # of 12 windows to learn from the last step has one, so the second process has none
-CONFIG = TrainingConfig(
-    epochs=4, batch_size=11, freeze_epochs=1, lr=3e-4, accelerator="cpu", threads=1
-)
+CONFIG = TrainingConfig(epochs=4, batch_size=11, freeze_epochs=1, lr=3e-4, accelerator="cpu")
 # Sums in another order. AdamW moves a weight as far where its gradient is all rounding, which
 # shows once the encoder learns: of every tensor a few weights, and the third digit of losses.
 FROZEN, LEARNING, ALMOST_ALL = 1e-5, 2e-3, 0.999

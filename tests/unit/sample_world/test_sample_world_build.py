@@ -38,7 +38,7 @@ def test_a_finished_world_is_left_alone(copied):
     assert times(copied.mirror.parent) == before
 
 
-def test_a_build_broken_off_goes_on_where_it_stopped_and_is_the_same_to_the_byte(tiny, tmp_path, monkeypatch):
+def test_a_build_broken_off_goes_on_and_is_the_same_to_the_byte(tiny, tmp_path, monkeypatch):
     wrote = []
     write = scenes._write
 
