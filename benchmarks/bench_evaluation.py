@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it imports torch
 
 # not fields of Sizes, which would make results of other benchmarks count as outdated
 _WINDOWS = {"tiny": 40, "small": 200, "full": 500}
-_EPOCHS = {"tiny": 10, "small": 50, "full": 50}
+_EPOCHS = {"tiny": 5, "small": 50, "full": 50}
 _CHAOTIC = 1e-3  # from this rate on rounding decides which samples a probe gets right
 _SAME = 0.02  # of accuracies of probes below that rate
 _AT_LEAST = 3

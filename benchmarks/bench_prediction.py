@@ -11,7 +11,7 @@ from benchmarks.workplace import Workplace
 EXPERIMENT = "olmoearth_v1_2_nano-s2-ps4-ws32-t2-seg"
 PEER = "the model on arrays in memory"
 # side of a tile in pixels; an area is one tile, the larger one two by two
-_TILE_PX = {"tiny": 64, "small": 512, "full": 1024}
+_TILE_PX = {"tiny": 32, "small": 512, "full": 1024}
 _EPSG, _COLUMN, _ROW = 32610, 50_176, -400_384  # multiples of every tile's side
 _PIXEL_M = 10
 _BLOCK_PX = 256

@@ -1,6 +1,7 @@
 """The queries that Dagster's UI sends, read from the UI that is installed."""
 
 import re
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,7 @@ class NoQueryError(RuntimeError):
     """The installed UI has no such query."""
 
 
+@cache
 def ui_query(name: str) -> str:
     """A query of the UI with the fragments it uses.
 
@@ -21,7 +23,7 @@ def ui_query(name: str) -> str:
     folder = Path(found.origin).parent / "webapp" if found and found.origin else Path()
     for path in sorted(folder.rglob("*.js")):
         source = path.read_text("utf-8", errors="replace")
-        if re.search(rf"\bquery {name}\b", source):
+        if re.search(rf"query {name}\b(?<=\bquery {name})", source):
             return _with_fragments(source, name)
     raise NoQueryError(f"Dagster's UI, as installed, has no {name}")
 
@@ -39,7 +41,8 @@ def _with_fragments(source: str, name: str) -> str:
 
 def _definition(source: str, head: str) -> str:
     """From its head to the brace that closes it; line ends are escaped in the source."""
-    match = re.search(rf"\b{head}\b", source)
+    # megabytes: an expression that begins with a boundary would try every place
+    match = re.search(rf"{head}\b(?<=\b{head})", source)
     if match is None:
         raise NoQueryError(f"Dagster's UI, as installed, has no {head}")
     depth = 0

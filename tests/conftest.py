@@ -1,6 +1,7 @@
 """Fixtures every test may use."""
 
 import contextlib
+import gc
 import os
 import signal
 import uuid
@@ -59,6 +60,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return  # one process: fast ones first
     first = {name: place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: _place(item.path, first))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what all modules imported is not looked through for garbage again and again
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # nanobind calls what is left at the end leaked
 
 
 def _place(path: Path, first: dict[str, int]) -> int:

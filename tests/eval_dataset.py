@@ -183,6 +183,7 @@ def _write_items(window: Window, start: dt.datetime, recipe: Recipe) -> None:
 
 def _write_layer(window: Window, dataset: Dataset, made: Made, name: str, recipe: Recipe) -> None:
     band_set = dataset.layers[name].band_sets[0]
+    raster_format = band_set.instantiate_raster_format()
     radar = "sentinel1" in name
     written = []
     with window.data.open_layer_writer(name) as writer:
@@ -199,7 +200,7 @@ def _write_layer(window: Window, dataset: Dataset, made: Made, name: str, recipe
                 continue
             writer.write_raster(
                 band_set.bands,
-                band_set.instantiate_raster_format(),
+                raster_format,
                 UTM,
                 window.bounds,
                 RasterArray(chw_array=changed),

@@ -102,6 +102,12 @@ def check_source(folder: str | Path) -> ContractReport:
     Raises:
         ImageryError: the folder or a scene cannot be read at all.
     """
+    from rasterio.env import ensure_env
+
+    return ensure_env(_check_scenes)(folder)  # one for all, as in scenes_info
+
+
+def _check_scenes(folder: str | Path) -> ContractReport:
     from geofm_assets.imagery.index import scenes_info
     from geofm_assets.imagery.scene_sample import sample_pixels
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import rasterio
 from rasterio.crs import CRS
+from rasterio.env import ensure_env
 from rasterio.errors import RasterioError
 
 from geofm_assets.core.errors import ImageryError
@@ -109,6 +110,7 @@ _indexes: dict[Path, tuple[tuple[tuple[str, _FileState], ...], SceneIndex]] = {}
 _contents: dict[tuple[Path, _FileState], str] = {}
 
 
+@ensure_env  # one for all scenes: with keys of a bucket about, each makes a session of boto3
 def scenes_info(folder: str | Path) -> SceneIndex:
     """Read items.json and verify every scene it names.
 

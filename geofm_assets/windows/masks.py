@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import rasterio.features
 import shapely
+from rasterio.env import ensure_env
 from rasterio.transform import Affine
 
 from geofm_assets.core.errors import SchemaError
@@ -36,6 +37,7 @@ def boxes_around(windows: pa.Table, config: MasksConfig) -> np.ndarray:
     return degrees_around(np.column_stack((lon, lat, lon, lat)), float(reach.max(initial=0)))
 
 
+@ensure_env  # one for all windows: with keys of a bucket about, each makes a session of boto3
 def masks_for_windows(
     windows: pa.Table,
     groups: pa.Table,

@@ -26,7 +26,7 @@ def made(tmp_path_factory) -> Path:
         return pixels + 500 if window.label == "forest" and layer == "sentinel2_l2a" else pixels
 
     folder = tmp_path_factory.mktemp("placed") / "togo"
-    write_dataset(folder, grid(32), Recipe(change=brighten, simulated=True))
+    write_dataset(folder, grid(32), Recipe(months=1, change=brighten, simulated=True))
     (folder / "evaluation.yaml").write_text("display_name: Togo crops\nlicence: CC-BY-4.0\n")
     return folder
 

@@ -58,11 +58,12 @@ def make(store: Store, task: TrainingTask, scenes: Path) -> None:
 def test_a_bucket_holds_what_a_folder_would(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    local = Store(tmp_path / "store")
+    settings = demo_settings(load_settings(local.url, profile="demo"), BURNED_AREA, "tiny_fires")
     for name, value in s3.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GEOFM_SCRATCH", str(tmp_path / "scratch"))
-    local, bucket = Store(tmp_path / "store"), Store(f"s3://geofm/{tmp_path.name}")
-    settings = demo_settings(load_settings(local.url, profile="demo"), BURNED_AREA, "tiny_fires")
+    bucket = Store(f"s3://geofm/{tmp_path.name}")
     overrides = {BURNED_AREA: settings.overrides[BURNED_AREA] | SMALL}
     settings = settings.model_copy(update={"overrides": overrides})
     task = training_task(load_tasks(settings)[BURNED_AREA].config)

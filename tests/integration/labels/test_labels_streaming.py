@@ -80,7 +80,7 @@ fields = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(fields, st.randoms(use_true_random=False), st.integers(1, 9), st.integers(1, 9))
 def test_order_row_groups_and_batches_do_not_show_in_candidates(
     tmp_path_factory, rows, random, group, batch

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 
 import numpy as np
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from geofm_assets.core.errors import (
 )
 from geofm_assets.core.progress import silent
 from geofm_assets.core.stage import MissingUpstreamError
+from geofm_assets.prediction import work
 from geofm_assets.prediction.asked import Asked
 from geofm_assets.prediction.mask import open_mask
 from geofm_assets.prediction.request import read_request
@@ -39,6 +41,14 @@ from tests.prediction_world import (
 STAGE = MapStage(small_task())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def looked_into_once():
+    """The scenes of a folder, not for every map of them."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(work, "check_source", cache(work.check_source))
+        yield
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     # tiles of 1024 px part at column 51,200 and row -470,016: the scenes lie across both
@@ -58,7 +68,7 @@ def store(trained, tmp_path):
 
 @pytest.fixture
 def area(scenes, tmp_path):
-    return write_request(tmp_path / "area.geojson", feature(degrees(scenes, 10, 10, 118, 118)))
+    return write_request(tmp_path / "area.geojson", feature(degrees(scenes, 36, 36, 92, 92)))
 
 
 def ask(store, world, path, **options):

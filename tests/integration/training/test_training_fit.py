@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,12 +52,18 @@ def train(root, manifest, out, config=CONFIG, experiment=EXPERIMENT, **options):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("chips")
-    return root, make_world(root, windows=48)
+    return root, make_world(root, windows=24)
 
 
 @pytest.fixture(scope="module")
-def trained(world, tmp_path_factory):
-    return train(*world, tmp_path_factory.mktemp("experiment"))
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def trained(world, told, tmp_path_factory):
+    out = tmp_path_factory.mktemp("experiment")
+    return train(*world, out, progress=lambda *report: told.append(report))
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +79,17 @@ def test_generated_manifest_satisfies_its_schema(world):
     assert validate(world[1], Manifest).passed
 
 
-def test_second_run_writes_the_same_bytes(world, trained, tmp_path):
-    again = train(*world, tmp_path)
-    assert again.model_id == trained.model_id
-    assert sha256_file(again.checkpoint) == sha256_file(trained.checkpoint)
-
-
-def test_threads_of_the_process_do_not_matter(world, trained, tmp_path):
+def test_second_run_writes_the_same_bytes_whatever_the_threads_of_the_process(
+    world, trained, tmp_path
+):
     before = torch.get_num_threads()
     torch.set_num_threads(1 if before > 1 else 3)
     try:
-        assert train(*world, tmp_path).model_id == trained.model_id
+        again = train(*world, tmp_path)
     finally:
         torch.set_num_threads(before)
+    assert again.model_id == trained.model_id
+    assert sha256_file(again.checkpoint) == sha256_file(trained.checkpoint)
 
 
 def test_settings_of_the_process_are_put_back(world, tmp_path):
@@ -111,9 +116,7 @@ def test_kept_epoch_is_the_one_of_lowest_validation_loss(trained):
     assert trained.best_epoch == lowest["epoch"]
 
 
-def test_progress_tells_every_epoch(world, tmp_path):
-    told = []
-    train(*world, tmp_path, progress=lambda *report: told.append(report))
+def test_progress_tells_every_epoch(trained, told):
     assert [(done, total) for done, total, _ in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert "encoder frozen" in told[0][2]
     assert "val_macro_f1" in told[3][2]
@@ -134,10 +137,11 @@ def test_unfrozen_encoder_moves(trained):
     assert any(not torch.equal(state[f"encoder.{key}"], v) for key, v in start.items())
 
 
-def test_plain_signal_is_learned(world, tmp_path):
+def test_plain_signal_is_learned(tmp_path):
+    root, manifest = tmp_path / "chips", make_world(tmp_path / "chips", windows=48)
     config = CONFIG.model_copy(update={"epochs": 16})
-    result = train(*world, tmp_path, config)
-    table = predict(result.checkpoint, world[1], world[0], accelerator="cpu").to_pylist()
+    result = train(root, manifest, tmp_path / "out", config)
+    table = predict(result.checkpoint, manifest, root, accelerator="cpu").to_pylist()
     held_out = [r["class_id"] == r["predicted_id"] for r in table if r["split"] == "test"]
     assert np.mean(held_out) >= 0.9
 
@@ -170,9 +174,17 @@ def killed_run(world, out, at_epoch, run_key="key"):
     )
 
 
-def test_killed_run_is_taken_up_and_ends_the_same(world, trained, tmp_path):
-    died = killed_run(world, tmp_path, at_epoch=3)
+@pytest.fixture(scope="module")
+def killed(world, tmp_path_factory):
+    """What a run left that was killed when it reported its third epoch."""
+    out = tmp_path_factory.mktemp("killed")
+    died = killed_run(world, out, at_epoch=3)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
+    return out
+
+
+def test_killed_run_is_taken_up_and_ends_the_same(world, trained, killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     assert not (tmp_path / "checkpoint.ckpt").exists()
     resumed = train(*world, tmp_path, run_key="key")
     assert resumed.resumed_from == 2
@@ -186,8 +198,8 @@ def test_run_killed_before_its_first_epoch_starts_again(world, trained, tmp_path
     assert (resumed.resumed_from, resumed.model_id) == (None, trained.model_id)
 
 
-def test_state_of_another_run_is_not_taken_up(world, trained, tmp_path):
-    assert killed_run(world, tmp_path, at_epoch=3).returncode == -signal.SIGKILL
+def test_state_of_another_run_is_not_taken_up(world, trained, killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     assert (tmp_path / WORK_FOLDER / "last.ckpt").is_file()
     other = train(*world, tmp_path, run_key="another key")
     assert (other.resumed_from, other.model_id) == (None, trained.model_id)

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio.session
 
 from geofm_assets.core.errors import ImageryError
 from geofm_assets.core.hashing import sha256_file
 from geofm_assets.imagery import index as index_module
+from geofm_assets.imagery.contract import check_source
 from geofm_assets.imagery.index import file_content, scenes_info
 from tests.imagery_scenes import Scenes
 
@@ -34,6 +36,22 @@ def test_what_a_folder_holds(scenes: Scenes) -> None:
         dt.datetime(2022, 6, 1, tzinfo=dt.UTC),
         dt.datetime(2022, 7, 1, tzinfo=dt.UTC),
     )
+
+
+def test_keys_of_a_bucket_are_looked_for_once_not_for_every_scene(
+    scenes: Scenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "any")
+    made = []
+    session = rasterio.session.boto3.Session
+    monkeypatch.setattr(
+        "rasterio.session.boto3.Session", lambda **said: made.append(said) or session(**said)
+    )
+    scenes_info(scenes.folder)
+    assert len(made) == 1
+    check_source(scenes.folder)
+    assert len(made) == 2
 
 
 def test_one_simulated_scene_makes_the_folder_simulated(scenes: Scenes) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from tests.eval_dataset import Made, Recipe, grid, set_option, write_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 SMALL = Recipe(months=1, layers={"sentinel2_l2a": ("B02", "B03")})
+
+
+def written(folder: Path, windows: Sequence[Made]) -> Path:
+    return write_dataset(folder, windows, SMALL)
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def splits(store: Store) -> dict[str, str]:
 
 
 def test_nothing_new_makes_nothing(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     first = ingest(store, source)
     part = store.local_path("evaluation/datasets/d/parts/part-00000.safetensors")
     before = part.stat().st_mtime_ns
@@ -67,16 +72,16 @@ def test_nothing_new_makes_nothing(store: Store, tmp_path: Path) -> None:
 def test_only_what_is_said_of_it_can_change_without_making_it_anew(
     store: Store, tmp_path: Path
 ) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     ingest(store, source)
     assert ingest(store, source, licence="CC0-1.0").skipped
     assert Registry(store).get("d").licence == "CC0-1.0"
 
 
 def test_a_changed_source_is_only_taken_if_said(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     first = ingest(store, source).entry
-    write_dataset(source, [Made("new", (7, 7))])
+    written(source, [Made("new", (7, 7))])
     before = files(store)
     with pytest.raises(RegistryError, match=r"The source of 'd'.*changed.*--overwrite"):
         ingest(store, source)
@@ -87,7 +92,7 @@ def test_a_changed_source_is_only_taken_if_said(store: Store, tmp_path: Path) ->
 def test_other_options_are_refused_by_name_and_nothing_is_written(
     store: Store, tmp_path: Path
 ) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     ingest(store, source)
     before = files(store)
     with pytest.raises(RegistryError, match=r"seed 0, now 3 at .*--overwrite") as refused:
@@ -97,7 +102,7 @@ def test_other_options_are_refused_by_name_and_nothing_is_written(
 
 
 def test_what_was_said_of_the_data_is_kept(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     said = {"display_name": "D", "licence": "CC0-1.0", "citation": "us", "subsets": (10,)}
     ingest(store, source, simulated=True, **said)
     again = ingest(store, source)
@@ -116,9 +121,9 @@ def test_what_was_said_of_the_data_is_kept(store: Store, tmp_path: Path) -> None
 
 
 def test_it_is_kept_too_where_samples_are_made_anew(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16, labels=(1.0, 2.0)))
+    source = written(tmp_path / "source", grid(16, labels=(1.0, 2.0)))
     ingest(store, source, licence="CC0-1.0", target_unit="t/ha")
-    write_dataset(source, [Made("new", (7, 7), label=3.0)])
+    written(source, [Made("new", (7, 7), label=3.0)])
     again = ingest(store, source, overwrite=True, licence="MIT")
     assert not again.skipped
     assert kept(again) == {"target unit": "t/ha"}
@@ -130,8 +135,8 @@ def test_it_is_kept_too_where_samples_are_made_anew(store: Store, tmp_path: Path
 
 
 def test_what_was_said_of_one_source_is_not_said_of_another(store: Store, tmp_path: Path) -> None:
-    ingest(store, write_dataset(tmp_path / "one", grid(16)), licence="CC0-1.0")
-    other = ingest(store, write_dataset(tmp_path / "two", grid(8)), overwrite=True)
+    ingest(store, written(tmp_path / "one", grid(16)), licence="CC0-1.0")
+    other = ingest(store, written(tmp_path / "two", grid(8)), overwrite=True)
     assert other.entry.licence == "unknown"
     (fact,) = [f for f in other.inferred if f.field == "licence"]
     assert (fact.value, fact.source) == ("not CC0-1.0", f"dropped: it was said of {tmp_path}/one")
@@ -140,7 +145,7 @@ def test_what_was_said_of_one_source_is_not_said_of_another(store: Store, tmp_pa
 def test_the_note_holds_the_source_whatever_folder_it_was_typed_in(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = write_dataset(tmp_path / "source", grid(8), SMALL)
+    source = written(tmp_path / "source", grid(8))
     monkeypatch.chdir(tmp_path)
     ingest(store, Path("source"), licence="CC0-1.0")
     monkeypatch.chdir("/")
@@ -149,7 +154,7 @@ def test_the_note_holds_the_source_whatever_folder_it_was_typed_in(
 
 
 def test_damaged_samples_are_mended_without_overwrite(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     entry = ingest(store, source).entry
     before = files(store)
     store.local_path("evaluation/datasets/d/parts/part-00000.safetensors").write_bytes(b"")
@@ -160,7 +165,7 @@ def test_damaged_samples_are_mended_without_overwrite(store: Store, tmp_path: Pa
 
 
 def test_lost_files_of_a_registered_dataset_say_what_to_do(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     entry = ingest(store, source).entry
     shutil.rmtree(store.local_path("evaluation/datasets/d"))
     with pytest.raises(RegistryError, match=r"files of 'd' are not in the store.*--overwrite"):
@@ -171,7 +176,7 @@ def test_lost_files_of_a_registered_dataset_say_what_to_do(store: Store, tmp_pat
 def test_the_samples_of_a_registered_dataset_are_not_replaced_behind_its_back(
     store: Store, tmp_path: Path
 ) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     ingest(store, source)
     before = files(store)
     with pytest.raises(RegistryError, match="--no-register"):
@@ -180,7 +185,7 @@ def test_the_samples_of_a_registered_dataset_are_not_replaced_behind_its_back(
 
 
 def test_a_damaged_note_is_one_clear_error(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(8))
+    source = written(tmp_path / "source", grid(8))
     ingest(store, source)
     store.write_bytes("evaluation/datasets/d/ingest.json", b"{")
     with pytest.raises(DatasetError, match=r"note on the last ingest is damaged at .*ingest.json"):
@@ -188,7 +193,7 @@ def test_a_damaged_note_is_one_clear_error(store: Store, tmp_path: Path) -> None
 
 
 def test_a_bad_source_leaves_copy_and_samples_as_they_were(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     ingest(store, source)
     before = files(store)
     (source / "windows/default/w000/layers/label/data.geojson").unlink()
@@ -198,9 +203,9 @@ def test_a_bad_source_leaves_copy_and_samples_as_they_were(store: Store, tmp_pat
 
 
 def test_new_windows_make_new_samples(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     first = ingest(store, source).entry
-    write_dataset(source, [Made("new", (7, 7))])
+    written(source, [Made("new", (7, 7))])
     entry = ingest(store, source, overwrite=True).entry
     assert entry.content != first.content
     assert entry.split.counts["train"] == 9
@@ -208,7 +213,7 @@ def test_new_windows_make_new_samples(store: Store, tmp_path: Path) -> None:
 
 
 def test_windows_that_went_are_gone(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     ingest(store, source)
     shutil.rmtree(source / "windows/default/w000")
     ingest(store, source, overwrite=True)
@@ -216,7 +221,7 @@ def test_windows_that_went_are_gone(store: Store, tmp_path: Path) -> None:
 
 
 def test_another_split_of_the_source_is_taken(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     first = ingest(store, source).entry
     assert splits(store)["w000"] == "train"
     set_option(source, "w000", "split", "test")
@@ -226,7 +231,7 @@ def test_another_split_of_the_source_is_taken(store: Store, tmp_path: Path) -> N
 
 
 def test_rslearns_stale_index_is_not_believed(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     stale = source / ".rslearn_dataset_index"
     stale.mkdir()
     (stale / "abc.json").write_text('{"windows": []}')
@@ -234,7 +239,7 @@ def test_rslearns_stale_index_is_not_believed(store: Store, tmp_path: Path) -> N
 
 
 def test_another_label_is_taken(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     first = ingest(store, source).entry
     label = source / "windows/default/w000/layers/label/data.geojson"
     label.write_text(label.read_text().replace("water", "forest"))
@@ -244,7 +249,7 @@ def test_another_label_is_taken(store: Store, tmp_path: Path) -> None:
 
 
 def test_another_seed_makes_another_split(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(40, split=None), SMALL)
+    source = written(tmp_path / "source", grid(40, split=None))
     first, before = ingest(store, source).entry, splits(store)
     second = ingest(store, source, seed=1, overwrite=True).entry
     assert splits(store) != before
@@ -252,7 +257,7 @@ def test_another_seed_makes_another_split(store: Store, tmp_path: Path) -> None:
 
 
 def test_old_parts_and_sheets_are_removed(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16, labels=("water", "forest", "bog")))
+    source = written(tmp_path / "source", grid(16, labels=("water", "forest", "bog")))
     ingest(store, source)
     for made in grid(16, labels=("water", "forest", "bog")):
         if made.label == "bog":
@@ -263,24 +268,24 @@ def test_old_parts_and_sheets_are_removed(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_bad_source_leaves_the_registry_as_it_was(store: Store, tmp_path: Path) -> None:
-    good = write_dataset(tmp_path / "good", grid(16))
+    good = written(tmp_path / "good", grid(16))
     entry = ingest(store, good).entry
     windows = grid(16)
     windows[0].label = None
-    bad = write_dataset(tmp_path / "bad", windows)
+    bad = written(tmp_path / "bad", windows)
     with pytest.raises(DatasetError, match="label is missing"):
         ingest(store, bad, overwrite=True)
     assert Registry(store).get("d") == entry
 
 
 def test_a_name_that_is_taken_needs_overwrite(store: Store, tmp_path: Path) -> None:
-    ingest(store, write_dataset(tmp_path / "one", grid(16)))
+    ingest(store, written(tmp_path / "one", grid(16)))
     with pytest.raises(RegistryError, match="--overwrite"):
-        ingest(store, write_dataset(tmp_path / "two", grid(8)))
+        ingest(store, written(tmp_path / "two", grid(8)))
 
 
 def test_two_ingests_of_one_name_at_once(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     refused: list[str] = []
 
     def second(done: int, total: int, note: str) -> None:
@@ -301,7 +306,7 @@ def test_two_ingests_of_one_name_at_once(store: Store, tmp_path: Path) -> None:
 
 
 def test_an_ingest_that_was_killed_goes_on(store: Store, tmp_path: Path) -> None:
-    source = write_dataset(tmp_path / "source", grid(16))
+    source = written(tmp_path / "source", grid(16))
     code = f"""
 import os, signal
 from geofm_assets.core.store import Store
@@ -325,6 +330,6 @@ ingest_dataset(Store({store.url!r}), options, report)
 
 
 def test_no_register_leaves_the_registry_alone(store: Store, tmp_path: Path) -> None:
-    ingest(store, write_dataset(tmp_path / "source", grid(8)), register=False)
+    ingest(store, written(tmp_path / "source", grid(8)), register=False)
     assert Registry(store).names() == []
     assert len(PackedSamples(store, "d")) == 8
