@@ -1,10 +1,11 @@
 """Event storage in SQLite that keeps its files open, `KeptOpen`."""
 
 import os
+import sqlite3
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import QueuePool, StaticPool
 from watchdog.events import FileSystemEvent
 
 # Each run has a file of its own; a web server reads many of them.
@@ -31,6 +32,8 @@ class KeptOpen(SqliteEventLogStorage):
     also copies the write-ahead log into the file. Every commit still reaches the disk.
     """
 
+    _new_file = ""
+
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._files: dict[str, tuple[int, int] | None] = {}
@@ -38,6 +41,35 @@ class KeptOpen(SqliteEventLogStorage):
         self._process = os.getpid()
         self._close_at_end = weakref.finalize(self, _close, self._engines)
         super().__init__(base_dir, inst_data)
+
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
+        """Make a new file's tables as Dagster made them before, which is ten times quicker."""
+        if not self._tables_made(engine):
+            super()._initdb(engine, for_index_shard)
+
+    def _tables_made(self, engine: Engine) -> bool:
+        with closing(engine.raw_connection()) as borrowed:
+            file: Any = borrowed.driver_connection
+            try:
+                if file.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+                    return False
+                file.execute("PRAGMA journal_mode=WAL")
+                file.executescript(self._script())
+            except sqlite3.OperationalError:  # another process is making them
+                file.rollback()
+                return False
+        return True
+
+    def _script(self) -> str:
+        """What Dagster does to a new file, as SQL."""
+        if not KeptOpen._new_file:
+            memory = create_engine("sqlite://", poolclass=StaticPool)
+            super()._initdb(memory)
+            with closing(memory.raw_connection()) as made:
+                file: Any = made.driver_connection
+                KeptOpen._new_file = "\n".join(file.iterdump())
+            memory.dispose()
+        return KeptOpen._new_file
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -34,6 +35,35 @@ SMALL = (
     "split.tolerance=0.15",
     "split.min_units=6",
 )
+
+
+# Options after those for what no series of images is needed for: one image a place.
+ONE_IMAGE = [
+    *("--set", "imagery.months=1"),
+    *("--set", "imagery.modalities=[sentinel2_l2a]"),
+    *("--set", "experiments.modality=[s2]"),
+    *("--set", "experiments.timesteps=[1]"),
+]
+
+
+# Imports take longer than most of what a test has a process of its own for, so those processes
+# fork from one that has imported everything and done nothing.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["geofm_assets.cli", "geofm_assets.platform.driver", "geofm_assets.training.fit"]
+)
+
+
+def be_geofm(command: list[str], variables: dict[str, str], output: Path) -> None:
+    """Be a process that runs a command line."""
+    os.setsid()
+    with output.open("w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = command
+    main()
 
 
 @dataclass
@@ -81,6 +111,13 @@ class Geofm:
         return subprocess.CompletedProcess(
             command, int(str(ended.value.code)), out.getvalue(), err.getvalue()
         )
+
+    def started(self, output: Path, *arguments: str) -> multiprocessing.process.BaseProcess:
+        """The same in a process of its own that is left to run, what it says in a file."""
+        command = ["geofm", *arguments, "--store", str(self.store)]
+        process = FORKS.Process(target=be_geofm, args=(command, self.environment, output))
+        process.start()
+        return process
 
     def run(self, world: SampleWorld, *experiments: str, ok: bool = True):
         return self("run", TASK, *self.inputs(world, *experiments), ok=ok)

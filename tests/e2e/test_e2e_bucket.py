@@ -99,7 +99,7 @@ def made(
     """The same run again, to its end: what it printed and the paths it put. Tests only read it."""
     geofm, _ = broken_off
     s3.asked.clear()
-    done = geofm.run(world, EXPERIMENT)
+    done = geofm.here("run", TASK, *geofm.inputs(world, EXPERIMENT))
     return geofm, done.stdout + done.stderr, [p for m, p, _ in s3.asked if m in ("PUT", "POST")]
 
 

@@ -1,8 +1,5 @@
 """A store moves to PostgreSQL, and two command lines run different experiments on it at once."""
 
-import os
-import signal
-import subprocess
 from collections import Counter
 
 import dagster as dg
@@ -22,19 +19,8 @@ def moved(copied, postgres, monkeypatch):
     monkeypatch.setenv(POSTGRES_VARIABLE, url)
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")  # else set for all tests after this one
     copied.environment[POSTGRES_VARIABLE] = url
-    copied("instance", "write")
+    copied.here("instance", "write")
     return copied
-
-
-def start(geofm, experiment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        geofm.command("run", TASK, "--experiment", experiment),
-        env=geofm.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def chips(geofm) -> dict[str, int]:
@@ -45,16 +31,18 @@ def chips(geofm) -> dict[str, int]:
 
 def test_two_runs_at_once_on_an_empty_database_lose_no_event(moved, postgres):
     before = chips(moved)
-    processes = [start(moved, experiment) for experiment in NEW]
-    try:
-        said = [process.communicate(timeout=400) for process in processes]
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-    for process, (out, err) in zip(processes, said, strict=True):
-        assert process.returncode == 0, out[-2000:] + err[-3000:]
-        assert postgres.password not in out + err
+    outputs = [moved.store.parent / f"{experiment}.txt" for experiment in NEW]
+    processes = [
+        moved.started(output, "run", TASK, "--experiment", experiment)
+        for output, experiment in zip(outputs, NEW, strict=True)
+    ]
+    for process in processes:
+        process.join(400)
+    for process, output in zip(processes, outputs, strict=True):
+        process.kill()  # one that has not ended
+        said = output.read_text()
+        assert process.exitcode == 0, said[-3000:]
+        assert postgres.password not in said
 
     instance = open_instance(moved.opened())
     runs = instance.get_runs()

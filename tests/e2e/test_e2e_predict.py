@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 
 import pytest
@@ -36,20 +35,14 @@ def area(world, tmp_path):
 
 def test_a_map_is_made_killed_resumed_and_then_left_alone(copied, area):
     arguments = ("predict", TASK, "--request", str(area), "--experiment", EXPERIMENT)
-    process = subprocess.Popen(
-        copied.command(*arguments),
-        env=copied.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = copied.started(copied.store.parent / "killed.txt", *arguments)
     limit = time.monotonic() + 300
     while not (notes := list(copied.store.glob("maps/*/*/tiles/*/*.json"))):
-        assert process.poll() is None, "ended before a tile was made"
+        assert process.is_alive(), "ended before a tile was made"
         assert time.monotonic() < limit, "no tile was made"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
     before = {path: path.stat().st_mtime_ns for path in notes}
     made = copied.json(*arguments)
     assert made["made"]

@@ -4,13 +4,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 
 import dagster as dg
 import pytest
 
-from tests.e2e.conftest import artifacts
+from tests.e2e.conftest import ONE_IMAGE, artifacts
 
 TASK = "worldcereal_cropland"
 EXPERIMENT = "olmoearth_v1_2_nano-s1_s2-ps4-ws8-t6"
@@ -69,20 +68,15 @@ def test_running_again_makes_nothing_again(copied, world):
 
 def kill_when(geofm, world, pattern: str) -> None:
     """Start a run and kill it, as hard as can be, as soon as a file appears."""
-    process = subprocess.Popen(
-        geofm.command("run", TASK, *geofm.inputs(world, EXPERIMENT)),
-        env=geofm.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    output = geofm.store.parent / "killed.txt"
+    process = geofm.started(output, "run", TASK, *geofm.inputs(world, EXPERIMENT))
     limit = time.monotonic() + 300
     while not list(geofm.store.glob(pattern)):
-        assert process.poll() is None, f"ended before {pattern} appeared"
+        assert process.is_alive(), output.read_text()[-3000:]
         assert time.monotonic() < limit, f"{pattern} never appeared"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
 
 
 def test_a_run_killed_again_and_again_is_finished_by_running_it_again(finished, world, new_store):
@@ -106,17 +100,18 @@ def test_a_scene_that_is_no_raster_stops_the_cells_it_covers_and_is_named(
 ):
     scenes = tmp_path / "scenes"
     shutil.copytree(world.scenes, scenes)
-    broken = sorted(scenes.glob("*S2*.tif"))[0]
+    broken = sorted(scenes.glob("S2_2022-06_*.tif"))[0]
     good = broken.read_bytes()
     broken.write_bytes(b"not a raster")
     changed = type(world)(**{**world.__dict__, "scenes": scenes})
     geofm = new_store("broken")
-    done = geofm.here("run", TASK, *geofm.inputs(changed), ok=False)
+    inputs = [*geofm.inputs(changed), *ONE_IMAGE]
+    done = geofm.here("run", TASK, *inputs, ok=False)
     assert done.returncode == 1
     assert broken.name in done.stderr
     assert "Traceback" not in done.stderr
     broken.write_bytes(good)
-    geofm.here("run", TASK, *geofm.inputs(changed))
+    geofm.here("run", TASK, *inputs)
     stages = {r["stage"]: r for r in geofm.json("status") if r["task"] == TASK}
     chips = stages[f"{TASK}/chips"]
     assert chips["wanted"] == chips["current"] > 0

@@ -4,13 +4,16 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from geofm_assets.cli import app
 from geofm_assets.sample_world.build import world_districts
 from geofm_assets.sample_world.collections import samples, write_labels_csv
+from tests.e2e.conftest import ONE_IMAGE
 
 pytestmark = pytest.mark.slow
 TASK = "worldcereal_cropland"
-EXPERIMENT = "olmoearth_v1_2_nano-s1_s2-ps4-ws8-t6"
+EXPERIMENT = "olmoearth_v1_2_nano-s2-ps4-ws8-t1"
 SERVERS = Path(__file__).parents[1] / "servers"
 
 
@@ -29,7 +32,7 @@ def test_a_run_against_the_rdm_stops_when_it_is_down_and_ends_when_it_is_back(
     server_class = rdm_server()
     with server_class(world.mirror) as server:
         url = server.url
-    inputs = geofm.inputs(world)
+    inputs = [*geofm.inputs(world), *ONE_IMAGE]
     inputs[inputs.index("--mirror") + 1] = url
     down = geofm.here("run", TASK, *inputs, ok=False)
     assert down.returncode == 1
@@ -48,11 +51,9 @@ def test_anybodys_csv_becomes_a_task_and_runs_on_the_same_graph(world, new_store
     write_labels_csv(labels, rows)
     tasks = tmp_path / "tasks"
     geofm = new_store("own", GEOFM_TASKS=str(tasks))
-    made = geofm.command("new-task", "my_fields", "--labels", str(labels), "--dir", str(tasks))[:-2]
-    import subprocess
-
-    subprocess.run(made, env=geofm.environment, check=True, capture_output=True)
-    inputs = geofm.inputs(world, EXPERIMENT)[2:]
+    new = ["new-task", "my_fields", "--labels", str(labels), "--dir", str(tasks)]
+    assert CliRunner().invoke(app, new).exit_code == 0
+    inputs = [*geofm.inputs(world, EXPERIMENT)[2:], *ONE_IMAGE]
     geofm.here("run", "my_fields", *inputs)
     metrics = {r["metric"] for r in geofm.json("scores", "my_fields")}
     assert {"f1_crop", "f1_no_crop"} <= metrics

@@ -1,11 +1,12 @@
 """Events in SQLite whose files stay open: the same records, with a fraction of the work."""
 
 import multiprocessing
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -14,6 +15,8 @@ import yaml
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
+
+from geofm_assets.platform.kept_open import KeptOpen
 
 KEY = dg.AssetKey("cells")
 
@@ -52,6 +55,39 @@ def counted_connections() -> Iterator[list[object]]:
 def test_dagsters_own_storage_reads_what_was_recorded(instance, tmp_path):
     record(instance, "a", "b")
     assert recorded(tmp_path) == {"a", "b"}
+
+
+def tables(file: Path) -> tuple[list[tuple[str, ...]], str, str]:
+    """What makes a file's tables, at which of Dagster's revisions, and how it is written."""
+    with closing(sqlite3.connect(file)) as opened:
+        made = opened.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
+        (revision,) = opened.execute("SELECT version_num FROM alembic_version").fetchone()
+        (journal,) = opened.execute("PRAGMA journal_mode").fetchone()
+    return made, revision, journal
+
+
+def test_a_new_file_is_as_dagster_makes_it(instance, tmp_path):
+    run = dg.DagsterRun("job", run_id="00000000-0000-0000-0000-000000000001")
+    instance.report_engine_event("hello", run)
+    storage = SqliteEventLogStorage(str(tmp_path / "dagsters"))
+    with storage.run_connection(run.run_id):
+        pass
+    for name in ("index", run.run_id):
+        ours = tables(tmp_path / "history" / "runs" / f"{name}.db")
+        assert ours == tables(tmp_path / "dagsters" / f"{name}.db")
+
+
+def test_a_file_that_another_process_is_making_is_left_to_it(instance, tmp_path, monkeypatch):
+    run = dg.DagsterRun("job", run_id="00000000-0000-0000-0000-000000000001")
+    script = KeptOpen._script
+
+    def overtaken(self):
+        SqliteEventLogStorage(str(tmp_path / "history" / "runs")).get_logs_for_run(run.run_id)
+        return script(self)
+
+    monkeypatch.setattr(KeptOpen, "_script", overtaken)
+    instance.report_engine_event("hello", run)
+    assert [entry.message for entry in instance.all_logs(run.run_id)] == ["hello"]
 
 
 def test_no_event_opens_a_file_again(instance):
