@@ -56,9 +56,15 @@ def load(location: Path) -> ModuleType:
 
 @contextmanager
 def cluster_for(
-    root: Path, nodes: Sequence[Node], location: Path
+    root: Path, nodes: Sequence[Node], location: Path, imported: tuple[str, ...] = IMPORTED
 ) -> Iterator[tuple[KubernetesServer, dict[str, str]]]:
     """A stand-in for a cluster with the image of a code location.
+
+    Args:
+        root: folder of the stand-in.
+        nodes: of the cluster.
+        location: folder of the code location.
+        imported: what pods find imported; nothing starts each of them anew.
 
     Yields:
         It, and the variables of who launches runs there for an instance in `root/dagster_home`.
