@@ -18,7 +18,7 @@ from geofm_assets.imagery import plausibility
 from geofm_assets.imagery.bands import LAYERS, SENTINEL1, SENTINEL2, LayerSpec
 
 if TYPE_CHECKING:
-    from geofm_assets.imagery.index import Scene
+    from geofm_assets.imagery.index import Scene, SceneIndex
 
 _MIN_SPREAD = 0.005
 _MANY_PIXELS = 100
@@ -93,8 +93,13 @@ class ContractReport:
             raise ContractError("; ".join(self.failures), where=where)
 
 
+_reports: "dict[Path, tuple[SceneIndex, ContractReport]]" = {}
+
+
 def check_source(folder: str | Path) -> ContractReport:
     """Check every scene of a folder: dtype, band names inside the file, scale, unit, order.
+
+    A folder whose files have not changed since this process checked it is not read again.
 
     Args:
         folder: folder with items.json.
@@ -104,14 +109,22 @@ def check_source(folder: str | Path) -> ContractReport:
     """
     from rasterio.env import ensure_env
 
-    return ensure_env(_check_scenes)(folder)  # one for all, as in scenes_info
+    return ensure_env(_check_source)(folder)  # one for all, as in scenes_info
 
 
-def _check_scenes(folder: str | Path) -> ContractReport:
+def _check_source(folder: str | Path) -> ContractReport:
     from geofm_assets.imagery.index import scenes_info
+
+    index = scenes_info(folder)  # the same one as long as nothing changes
+    known = _reports.get(index.folder)
+    if known is None or known[0] is not index:
+        known = _reports[index.folder] = (index, _check_scenes(index))
+    return known[1]
+
+
+def _check_scenes(index: "SceneIndex") -> ContractReport:
     from geofm_assets.imagery.scene_sample import sample_pixels
 
-    index = scenes_info(folder)
     failures: list[str] = []
     absent: list[str] = []
     metadata: dict[str, Any] = {"scenes": len(index.scenes), "simulated": index.simulated}

@@ -83,7 +83,6 @@ def test_a_run_killed_again_and_again_is_finished_by_running_it_again(finished, 
     geofm = new_store("killed")
     for pattern in (
         "reference/raw/*/file.json",
-        f"tasks/{TASK}/windows/*/windows.parquet",
         f"tasks/{TASK}/chips/*/rasters-*.safetensors",
         f"tasks/{TASK}/experiments/{EXPERIMENT}/*.ckpt",
     ):

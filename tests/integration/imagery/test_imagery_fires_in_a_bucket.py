@@ -1,13 +1,11 @@
 """Burned area from perimeters to chips in a bucket: the same bytes as in a folder."""
 
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
-from geofm_assets.imagery import stages
 from geofm_assets.imagery.resources import ImagerySource
 from geofm_assets.imagery.stages import ChipsStage, DatasetStage, RastersStage
 from geofm_assets.labels.calfire.fire_years import FireYearsStage
@@ -67,8 +65,6 @@ def test_a_bucket_holds_what_a_folder_would(
     overrides = {BURNED_AREA: settings.overrides[BURNED_AREA] | SMALL}
     settings = settings.model_copy(update={"overrides": overrides})
     task = training_task(load_tasks(settings)[BURNED_AREA].config)
-    # every scene is looked into once, not for each store
-    monkeypatch.setattr(stages, "check_source", cache(stages.check_source))
     for store in (local, bucket):
         make(store, task, Path(settings.scenes))
     keys = local.list_keys("tasks") + local.list_keys("reference")

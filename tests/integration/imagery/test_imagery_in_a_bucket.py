@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from geofm_assets.core.errors import WindowError
 from geofm_assets.core.outcome import Outcome
 from geofm_assets.core.settings import Settings
 from geofm_assets.core.store import Store
-from geofm_assets.imagery import stages
 from geofm_assets.imagery.bands import LAYERS
 from geofm_assets.imagery.chip_reader import open_packed
 from geofm_assets.imagery.export import export_dataset
@@ -107,8 +105,6 @@ def both(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         patched.setenv("GEOFM_SCRATCH", str(root / "scratch"))
         stores = Store(root / "store"), Store(f"s3://geofm/{root.name}")
         ways = way(stores[0], world), way(stores[1], world)
-        # every scene is looked into once, not for each store
-        patched.setattr(stages, "check_source", cache(stages.check_source))
         for each in ways:
             each.run()
         yield ways

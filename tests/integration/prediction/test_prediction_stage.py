@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import cache
 
 import numpy as np
 import pyarrow.compute as pc
@@ -19,7 +18,6 @@ from geofm_assets.core.errors import (
 )
 from geofm_assets.core.progress import silent
 from geofm_assets.core.stage import MissingUpstreamError
-from geofm_assets.prediction import work
 from geofm_assets.prediction.asked import Asked
 from geofm_assets.prediction.mask import open_mask
 from geofm_assets.prediction.request import read_request
@@ -39,14 +37,6 @@ from tests.prediction_world import (
 )
 
 STAGE = MapStage(small_task())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def looked_into_once():
-    """The scenes of a folder, not for every map of them."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(work, "check_source", cache(work.check_source))
-        yield
 
 
 @pytest.fixture(scope="module")

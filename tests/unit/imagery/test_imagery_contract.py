@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from geofm_assets.core.errors import ContractError
+from geofm_assets.imagery import scene_sample
 from geofm_assets.imagery.bands import SENTINEL1_RTC, SENTINEL2_L2A
 from geofm_assets.imagery.contract import (
     ContractReport,
@@ -165,6 +166,23 @@ def test_band_names_inside_the_file_must_agree(tmp_path: Path) -> None:
     scenes.entries[0]["bands"] = [*S2_BANDS[:2], "B04", "B03", *S2_BANDS[4:]]
     report = check_source(scenes.write_index())
     assert any("its bands are B01, B02, B03" in f for f in report.failures)
+
+
+def test_scenes_are_looked_into_again_only_when_one_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = single(tmp_path)
+    looked: list[str] = []
+    sample = scene_sample.sample_pixels
+    monkeypatch.setattr(
+        scene_sample, "sample_pixels", lambda scene: looked.append(scene.file) or sample(scene)
+    )
+    first = check_source(folder)
+    assert check_source(folder) == first
+    assert len(looked) == first.metadata["scenes"]
+    (folder / looked[0]).write_bytes((folder / looked[0]).read_bytes() + b"more")
+    check_source(folder)
+    assert len(looked) == 2 * first.metadata["scenes"]
 
 
 def test_an_undeclared_nodata_value_is_caught() -> None:
