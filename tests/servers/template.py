@@ -97,11 +97,11 @@ class Template:
                     raise BrokenPipeError(f"The template of {argv[0]} is gone")
                 return ForkedProcess(self, self._started.pop())
 
-    def ended(self, pid: int, timeout_s: float | None = None) -> int | None:
-        """Wait until a fork has ended; its exit code, negative for a signal, or None."""
+    def ended(self, pid: int) -> int:
+        """Wait until a fork has ended; its exit code, negative for a signal."""
         with self._news:
-            self._news.wait_for(lambda: pid in self._ended or self._gone, timeout_s)
-            return self._ended.get(pid, -signal.SIGKILL if self._gone else None)
+            self._news.wait_for(lambda: pid in self._ended or self._gone)
+            return self._ended.get(pid, -signal.SIGKILL)
 
     def reap(self, pid: int) -> None:
         """Let the number of a fork that has ended be used again."""
@@ -141,18 +141,13 @@ class ForkedProcess:
     def __init__(self, template: Template, pid: int) -> None:
         self._template, self.pid = template, pid
 
-    def poll(self) -> int | None:
-        """Its exit code if it has ended; until `wait` its number is not used again."""
-        return self._template.ended(self.pid, 0)
-
     def await_end(self) -> None:
-        """Wait until it has ended."""
+        """Wait until it has ended; until `wait` its number is not used again."""
         self._template.ended(self.pid)
 
     def wait(self) -> int:
         """Its exit code, negative for a signal; called once."""
         code = self._template.ended(self.pid)
-        assert code is not None
         self._template.reap(self.pid)
         return code
 

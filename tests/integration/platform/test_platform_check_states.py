@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from geofm_assets.core.fence import find_run
 from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import (
@@ -94,6 +95,18 @@ def test_the_ui_takes_as_many_statements_for_many_cells_as_for_few(world):
         sent.append(len(statements))
     ui.close()
     assert sent[1] == sent[0]
+
+
+def test_whether_tables_are_there_is_looked_up_once(world):
+    run = create_run_for_test(world.ours).run_id
+    assert find_run(world.ours, run).run_id == run
+    made = dg.AssetMaterialization(KEY, partition="c1", tags={"dagster/data_version": "a"})
+    world.ours.report_runless_asset_event(made)
+    with counted_statements() as statements:
+        world.ours.report_runless_asset_event(made)
+        find_run(world.ours, run)
+    assert statements
+    assert [s for s in statements if "pg_catalog" in s or 'info("asset_event_tags")' in s] == []
 
 
 def test_checks_without_dynamic_partitions_are_left_to_dagster(store):
