@@ -13,16 +13,6 @@ from tests.servers.kubernetes import KubernetesServer, Node
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGE = "registry.example/geofm-assets:1.0"
-IMPORTED = (
-    "dagster._cli",
-    "dagster_k8s",
-    "dagster_postgres",
-    "geofm_assets.platform.definitions",
-    "geofm_assets.platform.sqlite_events",
-    "pandera.backends.pandas.builtin_checks",
-    "sqlglot.generators.duckdb",
-)
-"""What every pod imports: forked from a process that has, one takes a fifth of the CPU time."""
 
 
 def paths_of(location: Path) -> str:
@@ -56,7 +46,7 @@ def load(location: Path) -> ModuleType:
 
 @contextmanager
 def cluster_for(
-    root: Path, nodes: Sequence[Node], location: Path, imported: tuple[str, ...] = IMPORTED
+    root: Path, nodes: Sequence[Node], location: Path, forks: bool = True
 ) -> Iterator[tuple[KubernetesServer, dict[str, str]]]:
     """A stand-in for a cluster with the image of a code location.
 
@@ -64,7 +54,7 @@ def cluster_for(
         root: folder of the stand-in.
         nodes: of the cluster.
         location: folder of the code location.
-        imported: what pods find imported; nothing starts each of them anew.
+        forks: whether pods are forks of a process that has done their imports.
 
     Yields:
         It, and the variables of who launches runs there for an instance in `root/dagster_home`.
@@ -75,7 +65,7 @@ def cluster_for(
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "DAGSTER_STEP_DELEGATING_EXECUTOR_SLEEP_SECONDS": "0.1",
     }
-    with KubernetesServer(root / "cluster", nodes, environment=image, imported=IMPORTED) as cluster:
+    with KubernetesServer(root / "cluster", nodes, environment=image, forks=forks) as cluster:
         cluster.add_config_map("dagster-instance", {"dagster.yaml": ""})
         yield (
             cluster,

@@ -24,6 +24,8 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 # Workers and their children share the cores: threads of torch that wait for one spin, which took
 # 80 % more CPU time. Tests of what threads change set their number themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A tenth of the CPU time went into looking for garbage after every 700 new objects.
+gc.set_threshold(50_000)
 REPOSITORY = Path(__file__).resolve().parents[1]
 # With `-n` whole files go to the workers: those of minutes first, longest first, so that none is
 # left with one of them while the others have nothing to do. There are three workers for two cores

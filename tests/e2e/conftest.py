@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ import pytest
 from geofm_assets.cli import main
 from geofm_assets.core.store import Store
 from geofm_assets.sample_world.build import SampleWorld, build
+from tests.servers.template import ForkedProcess, shared_template
 
 TASK = "worldcereal_cropland"
 EXPERIMENT = "olmoearth_v1_2_nano-s1_s2-ps4-ws8-t6"
@@ -44,26 +44,6 @@ ONE_IMAGE = [
     *("--set", "experiments.modality=[s2]"),
     *("--set", "experiments.timesteps=[1]"),
 ]
-
-
-# Imports take longer than most of what a test has a process of its own for, so those processes
-# fork from one that has imported everything and done nothing.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["geofm_assets.cli", "geofm_assets.platform.driver", "geofm_assets.training.fit"]
-)
-
-
-def be_geofm(command: list[str], variables: dict[str, str], output: Path) -> None:
-    """Be a process that runs a command line."""
-    os.setsid()
-    with output.open("w") as said:
-        os.dup2(said.fileno(), 1)
-        os.dup2(said.fileno(), 2)
-    os.environ.clear()
-    os.environ.update(variables)
-    sys.argv = command
-    main()
 
 
 @dataclass
@@ -112,12 +92,16 @@ class Geofm:
             command, int(str(ended.value.code)), out.getvalue(), err.getvalue()
         )
 
-    def started(self, output: Path, *arguments: str) -> multiprocessing.process.BaseProcess:
-        """The same in a process of its own that is left to run, what it says in a file."""
-        command = ["geofm", *arguments, "--store", str(self.store)]
-        process = FORKS.Process(target=be_geofm, args=(command, self.environment, output))
-        process.start()
-        return process
+    def started(self, output: Path, *arguments: str, **variables: str) -> ForkedProcess:
+        """The same in a process of its own that is left to run, what it says in a file.
+
+        Its imports are done: they take longer than most of what a test has such a process for.
+        """
+        script = Path(sys.executable).with_name("geofm")
+        command = [str(script), *arguments, "--store", str(self.store)]
+        environment = {**self.environment, **variables}
+        with output.open("w") as said:
+            return shared_template().start(command, environment, Path.cwd(), said.fileno())
 
     def run(self, world: SampleWorld, *experiments: str, ok: bool = True):
         return self("run", TASK, *self.inputs(world, *experiments), ok=ok)

@@ -1,11 +1,8 @@
 """The command line with its store in a bucket: what a folder would hold, whatever breaks."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -70,18 +67,15 @@ def broken_off(
     more = {"DAGSTER_HOME": str(root / "home"), VARIABLE: str(root / "scratch")}
     geofm = Bucket(f"s3://geofm/{root.name}", environment(**s3.environment(), **more))  # type: ignore[arg-type]
     s3.fault = faults = Killing()
-    output = (root / "killed.txt").open("w")
-    with output, subprocess.Popen(
-        geofm.command("run", TASK, *geofm.inputs(world, EXPERIMENT)),
-        env=geofm.environment | {LEASE: "10"},  # or the next run waits a minute
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        reached = faults.reached.wait(300)
-        os.killpg(process.pid, signal.SIGKILL)
+    output = root / "killed.txt"
+    short = {LEASE: "10"}  # or the next run waits a minute
+    run = ("run", TASK, *geofm.inputs(world, EXPERIMENT))
+    process = geofm.started(output, *run, **short)
+    reached = faults.reached.wait(300)
+    process.kill()
+    process.wait()
     s3.fault = None
-    assert reached, (root / "killed.txt").read_text()[-3000:]
+    assert reached, output.read_text()[-3000:]
     assert faults.refused
     with pytest.MonkeyPatch.context() as patched:
         for name, value in geofm.variables.items():

@@ -48,8 +48,9 @@ def made(tmp_path_factory) -> Geofm:
     geofm = Geofm(tmp_path_factory.mktemp("burned") / "store", environment())
     settings = load_settings(str(geofm.store), {}, profile="demo")
     settings.model_copy(update={"overrides": {TASK: SMALL}}).remember()
-    done = geofm("demo", "--task", TASK, "--preset", "tiny_fires")
-    (geofm.store.parent / "stdout.txt").write_text(done.stdout)
+    output = geofm.store.parent / "stdout.txt"
+    done = geofm.started(output, "demo", "--task", TASK, "--preset", "tiny_fires")
+    assert done.wait(600) == 0, output.read_text()[-3000:]
     return geofm
 
 

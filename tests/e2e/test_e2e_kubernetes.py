@@ -7,7 +7,6 @@ import dagster as dg
 from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import load_instance, write_config
-from tests.code_locations import IMPORTED
 from tests.e2e.conftest import artifacts
 from tests.servers.kubernetes import KubernetesServer, Node
 
@@ -26,10 +25,9 @@ def test_the_whole_task_is_made_in_a_cluster(world, finished, new_store, tmp_pat
     image = {
         "PYTHONPATH": str(REPOSITORY),
         "DAGSTER_DISABLE_TELEMETRY": "1",
-        "OMP_NUM_THREADS": "1",  # else as many as there are cores: both come to the same
     }
     (place := tmp_path / "cluster").mkdir()
-    with KubernetesServer(place, NODES, environment=image, imported=IMPORTED) as cluster:
+    with KubernetesServer(place, NODES, environment=image, forks=True) as cluster:
         cluster.add_config_map("dagster-instance", {"dagster.yaml": ""})
         variables = {
             "GEOFM_EXECUTOR": "kubernetes",

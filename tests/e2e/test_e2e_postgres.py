@@ -37,11 +37,11 @@ def test_two_runs_at_once_on_an_empty_database_lose_no_event(moved, postgres):
         for output, experiment in zip(outputs, NEW, strict=True)
     ]
     for process in processes:
-        process.join(400)
+        process.wait(400)
     for process, output in zip(processes, outputs, strict=True):
         process.kill()  # one that has not ended
         said = output.read_text()
-        assert process.exitcode == 0, said[-3000:]
+        assert process.wait() == 0, said[-3000:]
         assert postgres.password not in said
 
     instance = open_instance(moved.opened())

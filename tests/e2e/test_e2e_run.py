@@ -1,9 +1,7 @@
 """From label collections to a score, by the command line."""
 
 import json
-import os
 import shutil
-import signal
 import time
 
 import dagster as dg
@@ -72,11 +70,11 @@ def kill_when(geofm, world, pattern: str) -> None:
     process = geofm.started(output, "run", TASK, *geofm.inputs(world, EXPERIMENT))
     limit = time.monotonic() + 300
     while not list(geofm.store.glob(pattern)):
-        assert process.is_alive(), output.read_text()[-3000:]
+        assert process.poll() is None, output.read_text()[-3000:]
         assert time.monotonic() < limit, f"{pattern} never appeared"
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.join()
+    process.kill()
+    process.wait()
 
 
 def test_a_run_killed_again_and_again_is_finished_by_running_it_again(finished, world, new_store):
@@ -125,7 +123,7 @@ def test_an_experiment_that_cannot_be_is_refused_in_one_line(copied):
 
 
 def test_a_store_without_scores_says_what_to_do(new_store):
-    done = new_store("empty")("scores", TASK, ok=False)
+    done = new_store("empty").here("scores", TASK, ok=False)
     assert done.returncode == 1
     assert f"geofm run {TASK}" in done.stderr
 

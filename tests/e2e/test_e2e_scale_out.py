@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from geofm_assets.core.schema import ValidationReport
 from geofm_assets.core.store import Store
 from geofm_assets.platform.instance import BATCH_SIZE, BATCH_VARIABLE, POSTGRES_VARIABLE
 from tests.cells_world import LOCATION, TASK, contents, open_cells_world
@@ -78,6 +79,10 @@ def test_a_thousand_cells_are_made_once_though_workers_die(tmp_path, monkeypatch
     shutil.copytree(tmp_path / "store", tmp_path / "alone", ignore=shutil.ignore_patterns("locks"))
     alone = Store(tmp_path / "alone")
     alone.delete(f"tasks/{TASK}/points")
+    # what pandera says decides of nothing but whether to write, and takes four fifths of the time
+    monkeypatch.setattr(
+        "geofm_assets.core.store.validate", lambda t, m: ValidationReport(m.__name__, t.num_rows)
+    )
     for cell in world.cells:
         world.stage.make(alone, cell, force=False)
     assert contents(alone, "tasks") == contents(store, "tasks")

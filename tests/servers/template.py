@@ -1,12 +1,14 @@
-"""Processes of Python's commands, forked from one that has imported what most of them need.
+"""Python processes, forked from one that has imported what most of them need.
 
 Half of what a short process costs are its imports. A fork of the template has its own environment,
 session, folder, arguments and output, and runs the command's own script from its first line.
 
-Run as `python -m tests.servers.template FD MODULE ...` it is the template itself.
+All workers of a test run share one template, which ends when the test run has.
+Run as `python -m tests.servers.template FD PID` it is the template itself.
 """
 
-import atexit
+import contextlib
+import fcntl
 import functools
 import gc
 import importlib
@@ -19,64 +21,106 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import textwrap
 import threading
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+IMPORTED = (
+    "dagster._cli",
+    "dagster_k8s",
+    "dagster_postgres",
+    "geofm_assets.cli",
+    "geofm_assets.platform.definitions",
+    "geofm_assets.platform.driver",
+    "geofm_assets.platform.sqlite_events",
+    "geofm_assets.training.fit",
+    "lightning.pytorch",
+    "olmoearth_pretrain_minimal",
+    "pandera.backends.pandas.builtin_checks",
+    "rslearn.config",
+    "sqlglot.generators.duckdb",
+    "torch._dynamo",
+)
+"""What a fork finds imported."""
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _MOST = 1 << 20  # bytes of a request
 
 
 @functools.cache
-def template_for(environment: frozenset[tuple[str, str]], modules: tuple[str, ...]) -> "Template":
-    """A template that is kept until the tests end."""
+def shared_template() -> "Template":
+    """The template of this test run, started by the first worker to need it."""
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    folder = Path(tempfile.gettempdir()) / f"geofm-template-{run}"  # paths of sockets are short
+    folder.mkdir(mode=0o700, exist_ok=True)
+    ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            ours.connect(str(folder / "socket"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            _launch(folder / "socket", run)
+            ours.connect(str(folder / "socket"))
+    return Template(ours)
+
+
+def _launch(path: Path, run: int) -> None:
+    path.unlink(missing_ok=True)  # of a process that had the same number
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    made = Template(kept | dict(environment), modules)
-    atexit.register(made.close)
-    return made
+    # a library may read some as it loads
+    kept |= {"DAGSTER_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.servers.template", str(listener.fileno()), str(run)],
+            env={**kept, "PYTHONPATH": str(_REPOSITORY)},
+            cwd=_REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )
+    process.returncode = 0  # it ends after this process: nobody here waits for it
 
 
 class Template:
     """A process that has imported modules and waits to be forked.
 
     Args:
-        environment: of the template; forks have theirs, but a library may read some as it loads.
-        modules: to import.
+        connection: to it.
     """
 
-    def __init__(self, environment: Mapping[str, str], modules: Sequence[str]) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (self._socket, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
-        paths = [str(_REPOSITORY), *environment.get("PYTHONPATH", "").split(os.pathsep)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers.template", str(theirs.fileno()), *modules],
-            env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            cwd=_REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
         self._starting = threading.Lock()
         self._news = threading.Condition()
         self._started: list[int] = []
         self._ended: dict[int, int] = {}
         self._gone = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        threading.Thread(target=self._read, daemon=True).start()
 
     def start(
-        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, output: int
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        output: int,
+        stdin: int | None = None,
     ) -> "ForkedProcess":
         """Fork a process.
 
         Args:
-            argv: the first is a script of Python, found on the environment's PATH.
+            argv: the first is a script of Python, found on the environment's PATH; or
+                `python -c CODE`.
             environment: all its variables.
             folder: it starts in.
             output: descriptor of its standard output and errors.
+            stdin: descriptor of its standard input; None if it has none.
 
         Raises:
             OSError: there is no such script, or the template is gone.
@@ -90,18 +134,19 @@ class Template:
             "folder": str(folder),
         }
         with self._starting:
-            socket.send_fds(self._socket, [json.dumps(request).encode()], [output])
+            given = [output] if stdin is None else [output, stdin]
+            socket.send_fds(self._socket, [json.dumps(request).encode()], given)
             with self._news:
                 self._news.wait_for(lambda: self._started or self._gone)
                 if self._gone:
                     raise BrokenPipeError(f"The template of {argv[0]} is gone")
                 return ForkedProcess(self, self._started.pop())
 
-    def ended(self, pid: int) -> int:
-        """Wait until a fork has ended; its exit code, negative for a signal."""
+    def ended(self, pid: int, timeout_s: float | None = None) -> int | None:
+        """Wait until a fork has ended; its exit code, negative for a signal, or None if it runs."""
         with self._news:
-            self._news.wait_for(lambda: pid in self._ended or self._gone)
-            return self._ended.get(pid, -signal.SIGKILL)
+            self._news.wait_for(lambda: pid in self._ended or self._gone, timeout_s)
+            return self._ended.get(pid, -signal.SIGKILL if self._gone else None)
 
     def reap(self, pid: int) -> None:
         """Let the number of a fork that has ended be used again."""
@@ -110,22 +155,16 @@ class Template:
         if not self._gone:
             self._socket.send(json.dumps({"reap": pid}).encode())
 
-    def close(self) -> None:
-        """End the template; forks go on."""
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._process.wait()
-        self._reader.join()
-        self._socket.close()
-
     def _read(self) -> None:
-        while message := self._socket.recv(_MOST):
-            said = json.loads(message)
-            with self._news:
-                if "started" in said:
-                    self._started.append(said["started"])
-                else:
-                    self._ended[said["ended"]] = said["code"]
-                self._news.notify_all()
+        with contextlib.suppress(ConnectionResetError):
+            while message := self._socket.recv(_MOST):
+                said = json.loads(message)
+                with self._news:
+                    if "started" in said:
+                        self._started.append(said["started"])
+                    else:
+                        self._ended[said["ended"]] = said["code"]
+                    self._news.notify_all()
         with self._news:
             self._gone = True
             self._news.notify_all()
@@ -136,61 +175,155 @@ class ForkedProcess:
 
     Attributes:
         pid: of it and of its session.
+        returncode: as `subprocess.Popen` has it.
     """
 
     def __init__(self, template: Template, pid: int) -> None:
         self._template, self.pid = template, pid
+        self.returncode: int | None = None
 
     def await_end(self) -> None:
         """Wait until it has ended; until `wait` its number is not used again."""
         self._template.ended(self.pid)
 
-    def wait(self) -> int:
-        """Its exit code, negative for a signal; called once."""
-        code = self._template.ended(self.pid)
-        self._template.reap(self.pid)
-        return code
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None if it still runs."""
+        return self.wait(0)
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """The same, when it has ended or the time is over."""
+        if self.returncode is None:
+            self.returncode = self._template.ended(self.pid, timeout_s)
+            if self.returncode is not None:
+                self._template.reap(self.pid)
+        return self.returncode
+
+    def kill(self) -> None:
+        """End its session, unless it has ended."""
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
 
 
-def _serve(fd: int) -> dict[str, Any]:
-    """Fork whenever asked; returns in the forks, with what was asked."""
-    server = socket.socket(fileno=fd)
-    watch = selectors.DefaultSelector()
-    watch.register(server, selectors.EVENT_READ)
-    gc.freeze()  # else collections in forks copy all of it
-    while True:
-        for key, _ in watch.select():
-            if key.data is not None:
-                watch.unregister(key.fd)
-                os.close(key.fd)
-                found = os.waitid(os.P_PID, key.data, os.WEXITED | os.WNOWAIT)
-                assert found is not None
-                code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-                server.send(json.dumps({"ended": key.data, "code": code}).encode())
-                continue
-            message, fds, *_ = socket.recv_fds(server, _MOST, 1)
-            if not message:
-                os._exit(0)  # whoever asks is gone
-            request = json.loads(message)
-            if "reap" in request:
-                os.waitpid(request["reap"], 0)
-                continue
-            pid = os.fork()
-            if pid == 0:
-                os.setsid()
-                server.send(json.dumps({"started": os.getpid()}).encode())
-                watch.close()
-                server.close()
-                return {**request, "output": fds[0]}
-            os.close(fds[0])
-            watch.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+class ForkedPython(ForkedProcess):
+    """A fork that runs some code, with pipes to talk to it.
+
+    Attributes:
+        stdin: what it reads, text in lines.
+        stdout: what it writes, errors as well.
+    """
+
+    def __init__(self, code: str, *arguments: str, **variables: str) -> None:
+        reading, output = os.pipe()
+        stdin, writing = os.pipe()
+        environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY), **variables}
+        command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+        try:
+            found = shared_template().start(command, environment, _REPOSITORY, output, stdin)
+        finally:
+            os.close(output)
+            os.close(stdin)
+        super().__init__(found._template, found.pid)
+        self.stdout = os.fdopen(reading, "r")
+        self.stdin = os.fdopen(writing, "w", buffering=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.end()
+
+    def end(self) -> str:
+        """Wait for its end; what it wrote that nobody has read."""
+        with contextlib.suppress(BrokenPipeError):  # nobody was left to read what it was told
+            self.stdin.close()
+        said = "" if self.stdout.closed else self.stdout.read()
+        self.stdout.close()
+        self.wait()
+        return said
+
+
+class _Forks:
+    """What the template does: fork whenever asked, and tell who asked what became of it."""
+
+    def __init__(self, listener: socket.socket, run: int) -> None:
+        self._listener = listener
+        self._watch = selectors.DefaultSelector()
+        self._watch.register(listener, selectors.EVENT_READ, self._accept)
+        self._run = os.pidfd_open(run)
+        self._watch.register(self._run, selectors.EVENT_READ, self._leave)
+
+    def serve(self) -> dict[str, Any]:
+        """Returns in the forks, with what was asked."""
+        gc.freeze()  # else collections in forks copy all of it
+        while True:
+            for key, _ in self._watch.select():
+                if (asked := key.data()) is not None:
+                    return asked
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
+        self._watch.register(
+            connection, selectors.EVENT_READ, functools.partial(self._asked, connection)
+        )
+
+    def _asked(self, connection: socket.socket) -> dict[str, Any] | None:
+        message, fds, *_ = socket.recv_fds(connection, _MOST, 2)
+        if not message:
+            self._watch.unregister(connection)
+            connection.close()
+            return None
+        request = json.loads(message)
+        if "reap" in request:
+            os.waitpid(request["reap"], 0)
+            return None
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            connection.send(json.dumps({"started": os.getpid()}).encode())
+            for key in list(self._watch.get_map().values()):
+                _close(key.fileobj)
+            self._watch.close()
+            return {**request, "fds": fds}
+        for fd in fds:
+            os.close(fd)
+        fork = os.pidfd_open(pid)
+        self._watch.register(
+            fork, selectors.EVENT_READ, functools.partial(self._ended, fork, pid, connection)
+        )
+        return None
+
+    def _ended(self, fork: int, pid: int, connection: socket.socket) -> None:
+        self._watch.unregister(fork)
+        os.close(fork)
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert found is not None
+        code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        with contextlib.suppress(OSError):  # who asked may be gone
+            connection.send(json.dumps({"ended": pid, "code": code}).encode())
+
+    def _leave(self) -> None:
+        shutil.rmtree(Path(self._listener.getsockname()).parent)
+        os._exit(0)
+
+
+def _close(opened: Any) -> None:
+    if isinstance(opened, int):
+        os.close(opened)
+    else:
+        opened.close()
 
 
 def _become(request: Mapping[str, Any]) -> None:
     """Have a folder, variables, arguments and an output of one's own."""
-    os.dup2(request["output"], 1)
-    os.dup2(request["output"], 2)
-    os.close(request["output"])
+    output, *stdin = request["fds"]
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for fd in stdin:
+        os.dup2(fd, 0)
+    for fd in request["fds"]:
+        os.close(fd)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -203,12 +336,20 @@ def _become(request: Mapping[str, Any]) -> None:
 
 
 def _main() -> None:
-    for name in sys.argv[2:]:
+    gc.set_threshold(50_000)  # as in tests/conftest.py
+    for name in IMPORTED:
         importlib.import_module(name)
     sys.path.remove(str(_REPOSITORY))  # as `-m` puts it first
-    request = _serve(int(sys.argv[1]))
+    forks = _Forks(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+    request = forks.serve()
     _become(request)
-    runpy.run_path(request["argv"][0], run_name="__main__")
+    if request["argv"][1:2] == ["-c"]:
+        code = sys.argv.pop(2)
+        sys.argv.pop(0)
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), main.__dict__)
+    else:
+        runpy.run_path(request["argv"][0], run_name="__main__")
 
 
 if __name__ == "__main__":

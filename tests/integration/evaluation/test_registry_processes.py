@@ -1,11 +1,6 @@
 """Two writers of one registry, as real processes, one of them killed."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +8,8 @@ from geofm_assets.core.errors import RegistryError
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.registry.registry import Registry
 from tests.registry_entries import make_entry
+from tests.servers.template import ForkedPython
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 PUT_MANY = """
 import sys
 from geofm_assets.core.store import Store
@@ -39,16 +34,9 @@ with registry.claim("togo"), registry.lock():
 """
 
 
-def start(code: str, *arguments: str) -> "subprocess.Popen[str]":
+def start(code: str, *arguments: str) -> ForkedPython:
     """A process of its own, as far as its `ready`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+    process = ForkedPython(code, *arguments)
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -56,30 +44,26 @@ def start(code: str, *arguments: str) -> "subprocess.Popen[str]":
 def test_two_writers_lose_nothing(tmp_path):
     writers = [start(PUT_MANY, str(tmp_path), name) for name in ("a", "b")]
     for writer in writers:
-        assert writer.stdin is not None
         writer.stdin.write("go\n")
-        writer.stdin.flush()
-    assert [writer.wait(120) for writer in writers] == [0, 0]
+    said = [writer.end() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], said
     expected = sorted(f"{name}_{number}" for name in "ab" for number in range(25))
     assert Registry(Store(tmp_path)).names() == expected
 
 
 def test_the_second_of_two_ingests_of_a_name_is_refused_at_once(tmp_path):
-    process = start(HOLD, str(tmp_path))
-    try:
-        with (
-            pytest.raises(RegistryError, match=rf"'togo' is being ingested.*{process.pid}"),
-            Registry(Store(tmp_path)).claim("togo"),
-        ):
-            pytest.fail("both have it")
-    finally:
-        process.communicate("\n", timeout=60)
+    with (
+        start(HOLD, str(tmp_path)) as process,
+        pytest.raises(RegistryError, match=rf"'togo' is being ingested.*{process.pid}"),
+        Registry(Store(tmp_path)).claim("togo"),
+    ):
+        pytest.fail("both have it")
 
 
 def test_a_killed_process_leaves_no_lock_behind(tmp_path):
     process = start(HOLD, str(tmp_path))
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    process.kill()
+    process.end()
     registry = Registry(Store(tmp_path))
     with registry.claim("togo"):
         registry.put(make_entry(), overwrite=False)
@@ -88,15 +72,13 @@ def test_a_killed_process_leaves_no_lock_behind(tmp_path):
 
 def test_a_writer_killed_among_its_changes_leaves_a_whole_registry(tmp_path):
     writer = start(PUT_MANY, str(tmp_path), "a")
-    assert writer.stdin is not None
     writer.stdin.write("go\n")
-    writer.stdin.flush()
     registry = Registry(Store(tmp_path))
     deadline = time.monotonic() + 60
     while len(registry.names()) < 3 and time.monotonic() < deadline:
         time.sleep(0.001)
-    writer.send_signal(signal.SIGKILL)
-    writer.wait(60)
+    writer.kill()
+    writer.end()
     found = registry.read().datasets
     assert 3 <= len(found) <= 25
     assert set(found) == {f"a_{number}" for number in range(len(found))}

@@ -1,9 +1,5 @@
 """A materializing process that is really killed is finished by the next run."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,8 +16,8 @@ from tests.imagery_scenes import (
     make_scenes,
     write_cell,
 )
+from tests.servers.template import ForkedPython
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 WORK = """
 import sys
 import time
@@ -71,16 +67,11 @@ def test_killed_while_writing_windows(tmp_path: Path, after: int) -> None:
     points = make_points([(10 * i + 10, 10 * i + 10) for i in range(10)], scenes)
     whole = write_cell(tmp_path / "whole", scenes, points)
     killed = write_cell(tmp_path / "killed", scenes, points)
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORK, str(killed.dataset), killed.cell],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "RSLEARN_LOGLEVEL": "WARNING"},
-    )
-    deadline = time.monotonic() + 120
-    while len(list(killed.dataset.rglob("data.npy"))) < after and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with ForkedPython(WORK, str(killed.dataset), killed.cell) as process:  # and kills it
+        deadline = time.monotonic() + 120
+        while len(list(killed.dataset.rglob("data.npy"))) < after and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.002)
     assert len(list(killed.dataset.rglob("sentinel1/completed"))) < 10
     materialize_windows(killed.dataset, killed.cell)
     materialize_windows(whole.dataset, whole.cell)
@@ -101,16 +92,11 @@ def test_killed_in_mid_cell_and_run_again(tmp_path: Path) -> None:
     points = make_points([(10 * i + 10, 10 * i + 10) for i in range(10)], scenes)
     killed = write_cell(tmp_path / "killed", scenes, points)
     write_parquet(killed.windows, tmp_path / "windows.parquet")
-    process = subprocess.Popen(
-        [sys.executable, "-c", PACK, str(tmp_path), killed.cell],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "reached").exists() and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with ForkedPython(PACK, str(tmp_path), killed.cell) as process:  # and kills it
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "reached").exists() and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.002)
     assert not list(chips_of(killed).glob("*.safetensors"))
     resumed = make_rasters(killed)
     whole = write_cell(tmp_path / "whole", scenes, points)
@@ -142,15 +128,11 @@ def test_a_disk_that_fills_while_packing_leaves_nothing_half_written(tmp_path: P
     points = make_points([(10 * i + 10, 10 * i + 10) for i in range(10)], scenes)
     full = write_cell(tmp_path / "full", scenes, points)
     write_parquet(full.windows, tmp_path / "windows.parquet")
-    done = subprocess.run(
-        [sys.executable, "-c", FILL, str(tmp_path), full.cell],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "cannot be written" in done.stdout
-    assert "File too large" in done.stdout
-    assert "full-chips/rasters-" in done.stdout
+    done = ForkedPython(FILL, str(tmp_path), full.cell)
+    said = done.end()
+    assert done.returncode == 0, said
+    assert "cannot be written" in said
+    assert "File too large" in said
+    assert "full-chips/rasters-" in said
     assert list(chips_of(full).iterdir()) == []
     assert make_rasters(full).refused.num_rows == 0

@@ -108,7 +108,7 @@ def test_gpu_steps_are_jobs_and_other_runs_need_no_second_pod(tmp_path, monkeypa
 def test_dagsters_own_executor_gives_every_step_a_job(tmp_path, monkeypatch):
     location = LOCATION.with_name("stock_location")
     # with pods that are started as a node would, and not forked
-    with cluster_for(tmp_path, (CPU_NODE, *GPU_NODES), location, ()) as (cluster, pods):
+    with cluster_for(tmp_path, (CPU_NODE, *GPU_NODES), location, forks=False) as (cluster, pods):
         world = open_world(tmp_path, monkeypatch, "kubernetes", location, **pods)
         assert world.make("checkpoint", ["m0"]) == []
         assert world.make("points", CELLS[:2], 1) == []

@@ -5,8 +5,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,10 @@ from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.fit import FitResult, fit
 from tests import segmentation_world, training_world
+from tests.servers.template import ForkedPython
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 NANO = "olmoearth_v1_nano"  # it draws nothing at random, as later versions do (band dropout)
 CLASSIFICATION, SEGMENTATION = f"{NANO}-s1_s2-ps2-ws4-t3", f"{NANO}-s2-ps2-ws8-t2-seg"
 # of 12 windows to learn from the last step has one, so the second process has none
@@ -91,25 +89,14 @@ def launched(root: Path, out: Path) -> list[list[Any]]:
         "from tests.integration.training import test_training_ddp as t\n"
         f"t.join({str(root)!r}, {str(out)!r})\n"
     )
-    shared |= {"PYTHONPATH": str(REPOSITORY), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=REPOSITORY,
-            env={**os.environ, **shared, "RANK": rank, "GROUP_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    try:
-        said = [process.communicate(timeout=300) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [p.returncode for p in started] == [0, 0], [errors[-3000:] for _, errors in said]
-    return [json.loads(output.splitlines()[-1]) for output, _ in said]
+    shared |= {"WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    with (
+        ForkedPython(code, **shared, RANK="0", GROUP_RANK="0") as first,
+        ForkedPython(code, **shared, RANK="1", GROUP_RANK="1") as second,
+    ):
+        said = [first.end(), second.end()]
+    assert [first.returncode, second.returncode] == [0, 0], [text[-3000:] for text in said]
+    return [json.loads(next(t for t in text.splitlines() if t.startswith("[["))) for text in said]
 
 
 @pytest.fixture(scope="module")

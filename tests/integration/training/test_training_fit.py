@@ -1,13 +1,8 @@
 """Training end to end on generated chips: repeatable, resumable, and it learns."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +20,7 @@ from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.fit import WORK_FOLDER, fit
 from geofm_assets.training.predict import predict
 from geofm_assets.training.schema import Manifest, Prediction
+from tests.servers.template import ForkedPython
 from tests.training_world import CLASSES, make_world
 
 NANO = "olmoearth_v1_2_nano"
@@ -32,7 +28,6 @@ EXPERIMENT = Experiment(encoder=NANO, modality="s1_s2", patch_size=4, window_siz
 CONFIG = TrainingConfig(
     epochs=4, batch_size=8, freeze_epochs=2, lr=3e-4, head_lr=1e-3, accelerator="cpu"
 )
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def train(root, manifest, out, config=CONFIG, experiment=EXPERIMENT, **options):
@@ -165,21 +160,16 @@ def killed_run(world, out, at_epoch, run_key="key"):
         t.train(Path({str(root)!r}), manifest, Path({str(out)!r}), run_key={run_key!r},
                 progress=report)
     """
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        check=False,
-    )
+    died = ForkedPython(code)
+    said = died.end()
+    assert died.returncode == -signal.SIGKILL, said
 
 
 @pytest.fixture(scope="module")
 def killed(world, tmp_path_factory):
     """What a run left that was killed when it reported its third epoch."""
     out = tmp_path_factory.mktemp("killed")
-    died = killed_run(world, out, at_epoch=3)
-    assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
+    killed_run(world, out, at_epoch=3)
     return out
 
 
@@ -193,7 +183,7 @@ def test_killed_run_is_taken_up_and_ends_the_same(world, trained, killed, tmp_pa
 
 
 def test_run_killed_before_its_first_epoch_starts_again(world, trained, tmp_path):
-    assert killed_run(world, tmp_path, at_epoch=1).returncode == -signal.SIGKILL
+    killed_run(world, tmp_path, at_epoch=1)
     resumed = train(*world, tmp_path, run_key="key")
     assert (resumed.resumed_from, resumed.model_id) == (None, trained.model_id)
 

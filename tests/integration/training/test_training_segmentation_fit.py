@@ -1,12 +1,7 @@
 """Training a segmentation head end to end: repeatable, resumable, and it learns."""
 
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +19,8 @@ from geofm_assets.training.predict import predict
 from geofm_assets.training.schema import Segmentation
 from geofm_assets.training.segmentation import WindowSegmenter
 from tests.segmentation_world import CLASSES, make_segmentation_world, write_masks
+from tests.servers.template import ForkedPython
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 EXPERIMENT = Experiment.parse("olmoearth_v1_2_nano-s2-ps2-ws8-t2-seg")
 CONFIG = TrainingConfig(
     epochs=5, batch_size=8, freeze_epochs=1, lr=1e-3, head_lr=3e-3, accelerator="cpu"
@@ -163,14 +158,9 @@ def test_killed_run_is_taken_up_and_ends_the_same(world, trained, tmp_path):
         t.train(Path({str(root)!r}), manifest, Path({str(tmp_path)!r}), run_key="key",
                 progress=report)
     """
-    died = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        check=False,
-    )
-    assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
+    died = ForkedPython(code)
+    said = died.end()
+    assert died.returncode == -signal.SIGKILL, said
     resumed = train(*world, tmp_path, run_key="key")
     assert resumed.resumed_from == 2
     assert sha256_file(resumed.checkpoint) == sha256_file(trained.checkpoint)

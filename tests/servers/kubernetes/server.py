@@ -37,7 +37,7 @@ from tests.servers.kubernetes.objects import (
 )
 from tests.servers.kubernetes.outages import Outages
 from tests.servers.kubernetes.removal import GarbageCollector
-from tests.servers.template import template_for
+from tests.servers.template import shared_template
 
 _TICK_S = 0.1  # how often times are looked at: deadlines, grace, memory
 
@@ -58,8 +58,8 @@ class KubernetesServer:
         working_directory: where commands start unless the container has a workingDir; root if None.
         namespaces: that exist; the first is the kubeconfig's.
         job_backoff_s: wait before the second pod of a Job (10 s in a real cluster).
-        imported: modules that `dagster` commands find imported (template.py); none starts each
-            of them anew, as a cluster does.
+        forks: whether `dagster` commands are forks of a process that has done their imports
+            (template.py); else each is started anew, as in a cluster.
 
     Attributes:
         kubeconfig: file for clients.
@@ -76,7 +76,7 @@ class KubernetesServer:
         working_directory: Path | None = None,
         namespaces: Sequence[str] = ("default",),
         job_backoff_s: float = 0.5,
-        imported: tuple[str, ...] = (),
+        forks: bool = False,
     ) -> None:
         self._store = ObjectStore()
         self._namespaces = tuple(namespaces)
@@ -87,8 +87,7 @@ class KubernetesServer:
         home.mkdir(parents=True, exist_ok=True)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
         image = {"PATH": path, "HOME": str(home), **(environment or {})}
-        variables = frozenset((environment or {}).items())
-        template = template_for(variables, imported) if imported else None
+        template = shared_template() if forks else None
         self._kubelet = Kubelet(
             *(self._store, events, self.faults, self._outages, image, working_directory or root),
             template,

@@ -1,9 +1,6 @@
 """A store in a bucket, over a real S3 protocol: the same words as in a folder, whole or nothing."""
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -14,6 +11,7 @@ from geofm_assets.core import objects
 from geofm_assets.core.errors import ConfigError, StoreError
 from geofm_assets.core.store import Store
 from tests.servers.s3 import KEY_ID, SECRET
+from tests.servers.template import ForkedPython
 from tests.unit.core.test_core_store import table, write
 
 FOLDER = "tasks/crops/experiments/base"
@@ -233,13 +231,11 @@ with Store(sys.argv[1]).publishing(sys.argv[2]) as folder:
 def test_a_writer_killed_in_mid_upload_leaves_readers_what_they_had(bucket_store, s3, monkeypatch):
     publish(bucket_store, {"a": "1"})
     s3.fault = lambda m, p, query: "hang" if query.get("partNumber") == ["2"] else None
-    writer = subprocess.Popen([sys.executable, "-c", KILLED, bucket_store.url, FOLDER])
-    until = time.monotonic() + 60
-    while not any("partNumber=2" in query for _, _, query in s3.asked):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    os.kill(writer.pid, signal.SIGKILL)
-    writer.wait()
+    with ForkedPython(KILLED, bucket_store.url, FOLDER):  # and kills it
+        until = time.monotonic() + 60
+        while not any("partNumber=2" in query for _, _, query in s3.asked):
+            assert time.monotonic() < until
+            time.sleep(0.02)
     s3.fault = None
     assert content(bucket_store) == {"a": "1"}
     assert bucket_store.list_keys(FOLDER) == [f"{FOLDER}/a"]

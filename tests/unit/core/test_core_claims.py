@@ -1,7 +1,5 @@
 """One process at a time makes what must not be made twice at once."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -9,6 +7,7 @@ import pytest
 
 from geofm_assets.core.claims import claimed
 from geofm_assets.core.store import Store
+from tests.servers.template import ForkedPython
 
 # An asset that gathers all parts there are, slowly: its view is old before it is written.
 GATHER = """
@@ -51,17 +50,16 @@ def test_an_older_view_never_takes_the_place_of_a_newer_one(tmp_path):
     store = Store(tmp_path / "store")
     store.write_bytes("parts/a", b"")
     (tmp_path / "hold").touch()
-    said = tmp_path / "said.txt"
-    command = [sys.executable, "-c", GATHER, str(tmp_path)]
-    with said.open("w") as output:
-        slow = subprocess.Popen([*command, "slow"])
+    with ForkedPython(GATHER, str(tmp_path), "slow") as slow:
         wait_until(lambda: (tmp_path / "read-slow").exists())
         store.write_bytes("parts/b", b"")
-        late = subprocess.Popen([*command, "late"], stderr=output)
-        wait_until(lambda: f"waiting for process {slow.pid} on " in said.read_text())
-        assert not (tmp_path / "read-late").exists()
-        (tmp_path / "hold").unlink()
-        assert [slow.wait(60), late.wait(60)] == [0, 0], said.read_text()
+        with ForkedPython(GATHER, str(tmp_path), "late") as late:
+            while f"waiting for process {slow.pid} on " not in late.stdout.readline():
+                assert late.poll() is None
+            assert not (tmp_path / "read-late").exists()
+            (tmp_path / "hold").unlink()
+            said = slow.end() + late.end()
+    assert [slow.returncode, late.returncode] == [0, 0], said
     assert store.read_json("gathered.json") == ["parts/a", "parts/b"]
 
 
@@ -78,12 +76,8 @@ def test_a_claim_ends_with_a_killed_process(tmp_path):
         "with claimed(Store(sys.argv[1]), 'task/x', print):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
+    with ForkedPython(code, str(tmp_path)) as holder:  # and kills it
         assert holder.stdout.readline() == "held\n"
-        holder.kill()
     with claimed(Store(tmp_path), "task/x", pytest.fail):
         pass
 

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,6 +11,7 @@ from geofm_assets.core import leases, locks
 from geofm_assets.core.errors import ConfigError, LockError
 from geofm_assets.core.leases import Lease, take_lease
 from geofm_assets.core.store import Store
+from tests.servers.template import ForkedPython
 
 KEY = "evaluation/.registry.lock"
 
@@ -81,9 +80,9 @@ for _ in range(4):
 
 
 def test_two_processes_that_count_together_lose_nothing(bucket_store):
-    command = [sys.executable, "-c", COUNTS, bucket_store.url]
-    processes = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    processes = [ForkedPython(COUNTS, bucket_store.url) for _ in range(2)]
+    said = [process.end() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
     assert bucket_store.read_json("count") == 8
 
 

@@ -1,9 +1,6 @@
 """Tables written batch by batch: whole or not at all, the same bytes every time."""
 
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -15,6 +12,7 @@ from geofm_assets.core.errors import SchemaError
 from geofm_assets.core.schema import TableModel
 from geofm_assets.core.store import Store
 from geofm_assets.core.table_writer import read_batches, table_writer
+from tests.servers.template import ForkedPython
 
 CODED = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema([("number", pa.int64()), ("word", CODED)])
@@ -129,9 +127,9 @@ def test_a_killed_process_leaves_the_old_table_and_nothing_that_counts(store, re
         "        writer.rewrite(die)\n"
         "    die(None)\n"
     )
-    root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", code, store.url, str(rewriting)], cwd=root)
-    assert done.returncode == -signal.SIGKILL
+    done = ForkedPython(code, store.url, str(rewriting))
+    said = done.end()
+    assert done.returncode == -signal.SIGKILL, said
     left = [p.name for p in store.local_path("x").iterdir() if p.name != "t.parquet"]
     assert left
     assert store.read_bytes(KEY) == before

@@ -1,8 +1,6 @@
 """Half-written files of killed processes go; those of live ones stay."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +8,7 @@ from pathlib import Path
 
 from geofm_assets.core.store import Store
 from geofm_assets.core.temporary import ABANDONED_S, sweep, temporary_beside, writer
+from tests.servers.template import ForkedPython
 
 WRITER = """
 import sys, time
@@ -26,14 +25,11 @@ with store.new_file("table/part.parquet") as path:
 
 
 @contextmanager
-def writing(root: Path) -> Iterator[subprocess.Popen[str]]:
+def writing(root: Path) -> Iterator[ForkedPython]:
     """Another process that is in the middle of a file."""
-    command = [sys.executable, "-c", WRITER, str(root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    with ForkedPython(WRITER, str(root)) as process:
         assert process.stdout.readline() == "writing\n"
         yield process
-        process.kill()
 
 
 def names(folder: Path) -> list[str]:

@@ -1,8 +1,5 @@
 """A process killed while it encodes: the next one goes on, and ends with the same bytes."""
 
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,9 +8,9 @@ import pytest
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.embeddings.encode import encode
 from geofm_assets.evaluation.embeddings.store import PREFIX
+from tests.servers.template import ForkedPython
 from tests.sweep_world import MemorySamples, ToyModel, make_entry
 
-REPOSITORY = Path(__file__).resolve().parents[4]
 SLOW = """
 import sys, time
 from geofm_assets.core.store import Store
@@ -33,16 +30,12 @@ module.encode(Slow(), MemorySamples(), make_entry(), Store(sys.argv[1]), "datase
 @pytest.mark.slow
 def test_a_killed_encoding_goes_on_where_it_was(tmp_path):
     store, whole = Store(tmp_path / "killed"), Store(tmp_path / "whole")
-    child = subprocess.Popen([sys.executable, "-c", SLOW, store.url], cwd=REPOSITORY)
-    try:
+    with ForkedPython(SLOW, store.url) as child:  # and kills it
         limit = time.monotonic() + 120
         while len(list(Path(store.url).rglob("rows-*.safetensors"))) < 3:
             assert child.poll() is None
             assert time.monotonic() < limit
             time.sleep(0.05)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
     assert store.list_keys(PREFIX, ".safetensors") == []
     model = ToyModel()
     given = ("dataset", 4)

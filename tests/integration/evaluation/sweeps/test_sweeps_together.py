@@ -1,11 +1,5 @@
 """Two processes at one model and dataset: nothing is lost, nothing is done twice."""
 
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from geofm_assets.core.store import Store
@@ -13,9 +7,9 @@ from geofm_assets.evaluation.embeddings.encode import encode
 from geofm_assets.evaluation.sweeps.leaderboard import TABLE_KEY, score_key
 from geofm_assets.evaluation.sweeps.run import run_sweep
 from geofm_assets.evaluation.sweeps.settings import SweepSettings
+from tests.servers.template import ForkedPython
 from tests.sweep_world import MemorySamples, ToyModel, make_entry, store_dataset
 
-REPOSITORY = Path(__file__).resolve().parents[4]
 NANO = "olmoearth_v1_2_nano"
 FEW = {"sweep": "defaults", "epochs": 5, "batch_size": 16, "resamples": 20}
 # Stops at its first report that speaks of epochs, when it has read the scores there are.
@@ -55,16 +49,9 @@ module.encode(Held(), MemorySamples(), make_entry(), Store(sys.argv[1]), "datase
 """
 
 
-def start(code: str, *arguments: str) -> "subprocess.Popen[str]":
+def start(code: str, *arguments: str) -> ForkedPython:
     """A process of its own, as far as its `ready`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+    process = ForkedPython(code, *arguments)
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -75,8 +62,9 @@ def test_two_sweeps_of_one_model_and_dataset_lose_no_row(tmp_path):
     other = start(PROBE, store.url, NANO, repr({**FEW, "seed": 7}))
     settings = SweepSettings(**FEW)
     ours = run_sweep(store, [NANO], ["toy"], settings=settings, build=lambda n: ToyModel(name=n))
-    other.communicate("go\n", timeout=60)
-    assert other.returncode == 0
+    other.stdin.write("go\n")
+    said = other.end()
+    assert other.returncode == 0, said
     table = store.read_table(score_key(ToyModel().info.model_id, entry.dataset_id))
     assert set(table["seed"].to_pylist()) == {0, 7}
     assert table.num_rows == 2 * ours.scores.num_rows
@@ -90,14 +78,13 @@ def test_who_comes_second_waits_says_so_and_finds_it_made(tmp_path):
 
     def report(done, total, note):
         told.append((done, total, note))
-        assert first.stdin is not None
         if not first.stdin.closed:
             first.stdin.write("go\n" * 100)
             first.stdin.close()
 
     model = ToyModel()
     made = encode(model, MemorySamples(), make_entry(), store, "dataset", 4, report=report)
-    assert first.wait(60) == 0
+    assert first.wait(60) == 0, first.end()
     assert (made.encoded, model.embedded) == (0, 0)
     assert told[0][:2] == (8, 60)
     assert f"waiting for another process that encodes this (process {first.pid}" in told[0][2]
@@ -107,8 +94,8 @@ def test_who_comes_second_waits_says_so_and_finds_it_made(tmp_path):
 def test_the_claim_of_a_killed_process_is_void(tmp_path, force):
     store = Store(tmp_path)
     first = start(ENCODE, store.url)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    first.kill()
+    first.end()
     made = encode(
         ToyModel(), MemorySamples(), make_entry(), store, "dataset", 4, batch_size=2, force=force
     )
