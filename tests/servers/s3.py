@@ -103,7 +103,7 @@ def serve() -> Iterator[S3Server]:
 
     httpd = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_Quiet)
     server = S3Server(f"http://127.0.0.1:{httpd.server_port}")
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
     thread.start()
     try:
         yield server

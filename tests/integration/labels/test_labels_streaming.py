@@ -1,7 +1,8 @@
 """Collections of any size: flat memory, repeated ids wherever they lie, bad files by name."""
 
+import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -141,6 +142,16 @@ def noting(method: Callable[..., Any], held: list[int]) -> Callable[..., Any]:
     return noted
 
 
+@pytest.fixture
+def usual_garbage() -> Iterator[None]:
+    """Garbage is looked for as often as outside of tests: what waits for it holds memory."""
+    ours = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*ours)
+
+
+@pytest.mark.usefixtures("usual_garbage")
 def test_memory_does_not_grow_with_the_rows_of_a_cell(tmp_path):
     """What Arrow holds while batches of 4,096 are written, for 20,000 and 200,000 rows."""
     peaks = []
