@@ -25,7 +25,7 @@ from geofm_assets.platform.report import Reporter
 from geofm_assets.platform.sensors import requests_for
 from geofm_assets.sample_world.fire_perimeters import FIRE_LAYER, PRESCRIBED_LAYER
 from geofm_assets.tasks.config import PERIMETERS_KEY
-from tests.e2e.conftest import Geofm, environment
+from tests.e2e.conftest import Geofm, StagesOnly, environment
 
 TASK = "burned_area"
 EXPERIMENT = "olmoearth_v1_2_nano-s2-ps4-ws16-t2-seg"
@@ -81,7 +81,7 @@ def settings_with(geofm, perimeters: Path) -> Settings:
 def drive(geofm, perimeters: Path) -> dict[str, list[str]]:
     """Run the task on other perimeters; partitions made, by asset."""
     settings = settings_with(geofm, perimeters)
-    driver = Driver(settings, TASK, Reporter(Console(file=io.StringIO())))
+    driver = StagesOnly(settings, TASK, Reporter(Console(file=io.StringIO())))
     return {r.name.split("/")[-1]: r.made for r in driver.run([EXPERIMENT])}
 
 

@@ -22,6 +22,7 @@ from geofm_assets.platform.stages import task_stages
 from geofm_assets.sample_world.build import SampleWorld, add_collection
 from geofm_assets.sample_world.collections import change_collection, withdraw_collection
 from geofm_assets.sampling.task import planned_cells
+from tests.e2e.conftest import StagesOnly
 
 pytestmark = pytest.mark.slow
 TASK = "worldcereal_cropland"
@@ -47,7 +48,7 @@ def settings_of(geofm):
 
 def drive(geofm, experiments=(EXPERIMENT,)) -> dict[str, list[str]]:
     """Run the task; partitions made, per asset."""
-    driver = Driver(settings_of(geofm), TASK, Reporter(Console(file=io.StringIO())))
+    driver = StagesOnly(settings_of(geofm), TASK, Reporter(Console(file=io.StringIO())))
     return {r.name.split("/")[-1]: r.made for r in driver.run(experiments)}
 
 

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from geofm_assets.core.settings import load_settings
 from geofm_assets.core.store import Store
-from geofm_assets.platform.driver import Driver
 from geofm_assets.platform.report import Reporter
 from geofm_assets.sample_world.build import SampleWorld, build, world_districts
 from geofm_assets.sample_world.classes import CLASSES
 from geofm_assets.sample_world.collections import samples, write_collection
 from geofm_assets.sample_world.terrain import District, to_degrees
 from geofm_assets.sampling.task import planned_cells
+from tests.e2e.conftest import StagesOnly
 
 pytestmark = pytest.mark.slow
 TASK = "worldcereal_cropland"
@@ -65,7 +65,7 @@ def drive(store: Path, world: SampleWorld) -> tuple[dict[str, list[str]], dict[s
     settings = load_settings(
         str(store), {}, rdm=str(world.mirror), scenes=str(world.scenes)
     ).model_copy(update={"overrides": {TASK: SETTINGS}})
-    driver = Driver(settings, TASK, Reporter(said))
+    driver = StagesOnly(settings, TASK, Reporter(said))
     last = next(n for n, view in enumerate(driver.stages) if view.key.path[-1] == PER_CELL[-1])
     driver.stages = driver.stages[: last + 1]
     results = driver.run([])
