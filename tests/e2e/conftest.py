@@ -23,7 +23,7 @@ from geofm_assets.cli import main
 from geofm_assets.core.store import Store
 from geofm_assets.platform.driver import Driver, StageResult
 from geofm_assets.sample_world.build import SampleWorld, build
-from tests.servers.template import ForkedProcess, shared_template
+from tests.servers.forks import ForkedProcess, shared_template
 
 TASK = "worldcereal_cropland"
 EXPERIMENT = "olmoearth_v1_2_nano-s1_s2-ps4-ws8-t6"

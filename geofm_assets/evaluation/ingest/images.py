@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rslearn.config import BandSetConfig, LayerConfig
 from rslearn.dataset import Window
 from rslearn.dataset.window import WindowLayerData
@@ -17,12 +16,11 @@ from rslearn.utils.raster_format import get_bandset_dirname
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.evaluation.ingest.modalities import ModalityPlan
 from geofm_assets.evaluation.ingest.options import IngestOptions
-from geofm_assets.evaluation.ingest.source import reading_failed, window_side
+from geofm_assets.evaluation.ingest.source import UNREADABLE, reading_failed, window_side
 from geofm_assets.evaluation.samples.packing import SourceImages
 from geofm_assets.imagery.acquisition import acquired, micros
 
 _MOSTLY = 0.5
-_UNREADABLE = (RasterioError, OSError, ValueError, KeyError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def _layer_images(
     where = f"layer {name}"
     try:
         sets = [_read(window, name, band_set, steps) for band_set in layer.band_sets]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DatasetError(
             f"The rasters of {name} cannot be read",
             where=_first_unreadable(window, name, layer, steps, error),
@@ -141,7 +139,7 @@ def _first_unreadable(
         for band_set in layer.band_sets:
             try:
                 _read(window, name, band_set, [step])
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 return reading_failed(f"{folder}/{get_bandset_dirname(band_set.bands)}", error)
     return reading_failed(f"{window.window_root}/layers/{name}", failed)
 

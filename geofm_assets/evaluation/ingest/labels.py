@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rslearn.config import LayerConfig
 from rslearn.dataset import Window
 from rslearn.utils import Feature
@@ -15,7 +14,7 @@ from rslearn.utils.vector_format import VectorFormat
 from geofm_assets.core.errors import DatasetError
 from geofm_assets.evaluation.ingest.label_plan import LabelPlan
 from geofm_assets.evaluation.ingest.label_values import is_known, is_nan, label_text
-from geofm_assets.evaluation.ingest.source import reading_failed
+from geofm_assets.evaluation.ingest.source import UNREADABLE, reading_failed
 from geofm_assets.evaluation.samples.types import IGNORE
 
 _INTERNAL = ("tvf_index",)  # rslearn's own, of its tiled vector format
@@ -113,7 +112,7 @@ def raster_label(window: Window, plan: LabelPlan, layer: LayerConfig) -> np.ndar
             band_set.instantiate_raster_format(),
             resampling=Resampling.nearest,  # classes have no average
         )
-    except (RasterioError, OSError, ValueError, KeyError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise unreadable_label(window, plan.layer, error) from error
     if raster.array.shape[:2] != (1, 1):
         raise LabelError("The label has several bands or times", fix="Keep one")

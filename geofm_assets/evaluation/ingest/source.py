@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pydantic
 import shapely
+from rasterio.errors import RasterioError
 from rasterio.warp import transform
 from rslearn.dataset import Dataset, Window
 from upath import UPath
@@ -21,6 +22,8 @@ from geofm_assets.evaluation.samples.split import ALIASES
 
 EQUAL_AREA = "EPSG:6933"
 """Metres of equal area between 86 degrees south and north (EASE-Grid 2.0), for any zone alike."""
+UNREADABLE = (RasterioError, OSError, ValueError, KeyError, NotImplementedError)
+"""What rslearn and rasterio raise of a raster that cannot be read."""
 _HALF_ROUND = 17367530.45  # metres from the middle of EQUAL_AREA to its edge
 _SIDES = 9  # points a side of a footprint is made of
 # Of what reading a dataset makes objects of; its data sources and compositors are never used.

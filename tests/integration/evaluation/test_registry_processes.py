@@ -8,7 +8,7 @@ from geofm_assets.core.errors import RegistryError
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.registry.registry import Registry
 from tests.registry_entries import make_entry
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 
 PUT_MANY = """
 import sys

@@ -16,7 +16,7 @@ from tests.imagery_scenes import (
     make_scenes,
     write_cell,
 )
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 
 WORK = """
 import sys

@@ -19,7 +19,7 @@ from geofm_assets.training.config import TrainingConfig
 from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.fit import FitResult, fit
 from tests import segmentation_world, training_world
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 
 pytestmark = pytest.mark.slow
 

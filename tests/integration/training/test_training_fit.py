@@ -20,7 +20,7 @@ from geofm_assets.training.experiments import Experiment
 from geofm_assets.training.fit import WORK_FOLDER, fit
 from geofm_assets.training.predict import predict
 from geofm_assets.training.schema import Manifest, Prediction
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 from tests.training_world import CLASSES, make_world
 
 NANO = "olmoearth_v1_2_nano"

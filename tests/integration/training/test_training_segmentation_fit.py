@@ -19,7 +19,7 @@ from geofm_assets.training.predict import predict
 from geofm_assets.training.schema import Segmentation
 from geofm_assets.training.segmentation import WindowSegmenter
 from tests.segmentation_world import CLASSES, make_segmentation_world, write_masks
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 
 EXPERIMENT = Experiment.parse("olmoearth_v1_2_nano-s2-ps2-ws8-t2-seg")
 CONFIG = TrainingConfig(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.servers.template import ForkedProcess, Template
+from tests.servers.forks import ForkedProcess, Template
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.servers.forks import Template
 from tests.servers.kubernetes.containers import Container
 from tests.servers.kubernetes.environment import (
     ConfigMissingError,
@@ -19,7 +20,6 @@ from tests.servers.kubernetes.objects import POD, Manifest, ObjectStore, timesta
 from tests.servers.kubernetes.outages import Outages
 from tests.servers.kubernetes.pods import container_state, is_over, set_condition, set_container
 from tests.servers.kubernetes.quantities import GPU, limit_of
-from tests.servers.template import Template
 
 START_ERROR = 128  # exit code of a container that could not be started
 PULL_RETRY_S = 0.3  # 10 s and more in a real cluster

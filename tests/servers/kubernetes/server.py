@@ -12,6 +12,7 @@ from typing import Self
 
 import yaml
 
+from tests.servers.forks import shared_template
 from tests.servers.kubernetes.api import Api
 from tests.servers.kubernetes.environment import encode_string_data
 from tests.servers.kubernetes.events import Recorder
@@ -37,7 +38,6 @@ from tests.servers.kubernetes.objects import (
 )
 from tests.servers.kubernetes.outages import Outages
 from tests.servers.kubernetes.removal import GarbageCollector
-from tests.servers.template import shared_template
 
 _TICK_S = 0.1  # how often times are looked at: deadlines, grace, memory
 
@@ -59,7 +59,7 @@ class KubernetesServer:
         namespaces: that exist; the first is the kubeconfig's.
         job_backoff_s: wait before the second pod of a Job (10 s in a real cluster).
         forks: whether `dagster` commands are forks of a process that has done their imports
-            (template.py); else each is started anew, as in a cluster.
+            (forks.py); else each is started anew, as in a cluster.
 
     Attributes:
         kubeconfig: file for clients.

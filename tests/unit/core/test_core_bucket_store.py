@@ -10,8 +10,8 @@ from s3fs import S3FileSystem
 from geofm_assets.core import objects
 from geofm_assets.core.errors import ConfigError, StoreError
 from geofm_assets.core.store import Store
+from tests.servers.forks import ForkedPython
 from tests.servers.s3 import KEY_ID, SECRET
-from tests.servers.template import ForkedPython
 from tests.unit.core.test_core_store import table, write
 
 FOLDER = "tasks/crops/experiments/base"

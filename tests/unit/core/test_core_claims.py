@@ -7,7 +7,7 @@ import pytest
 
 from geofm_assets.core.claims import claimed
 from geofm_assets.core.store import Store
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 
 # An asset that gathers all parts there are, slowly: its view is old before it is written.
 GATHER = """

@@ -11,7 +11,7 @@ from geofm_assets.core import leases, locks
 from geofm_assets.core.errors import ConfigError, LockError
 from geofm_assets.core.leases import Lease, take_lease
 from geofm_assets.core.store import Store
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 
 KEY = "evaluation/.registry.lock"
 

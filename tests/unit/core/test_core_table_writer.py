@@ -12,7 +12,7 @@ from geofm_assets.core.errors import SchemaError
 from geofm_assets.core.schema import TableModel
 from geofm_assets.core.store import Store
 from geofm_assets.core.table_writer import read_batches, table_writer
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 
 CODED = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema([("number", pa.int64()), ("word", CODED)])

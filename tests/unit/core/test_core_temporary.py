@@ -8,7 +8,7 @@ from pathlib import Path
 
 from geofm_assets.core.store import Store
 from geofm_assets.core.temporary import ABANDONED_S, sweep, temporary_beside, writer
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 
 WRITER = """
 import sys, time

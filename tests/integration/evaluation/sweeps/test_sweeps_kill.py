@@ -8,7 +8,7 @@ import pytest
 from geofm_assets.core.store import Store
 from geofm_assets.evaluation.embeddings.encode import encode
 from geofm_assets.evaluation.embeddings.store import PREFIX
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 from tests.sweep_world import MemorySamples, ToyModel, make_entry
 
 SLOW = """

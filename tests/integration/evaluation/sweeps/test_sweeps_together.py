@@ -7,7 +7,7 @@ from geofm_assets.evaluation.embeddings.encode import encode
 from geofm_assets.evaluation.sweeps.leaderboard import TABLE_KEY, score_key
 from geofm_assets.evaluation.sweeps.run import run_sweep
 from geofm_assets.evaluation.sweeps.settings import SweepSettings
-from tests.servers.template import ForkedPython
+from tests.servers.forks import ForkedPython
 from tests.sweep_world import MemorySamples, ToyModel, make_entry, store_dataset
 
 NANO = "olmoearth_v1_2_nano"
