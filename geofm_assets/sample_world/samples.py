@@ -139,7 +139,7 @@ def outline(sample: Sample, number: int) -> BaseGeometry:
     Every third is a MultiPolygon of one part, and into every fifth a track runs from the side to
     beyond the middle, so that its centroid may lie outside.
     """
-    drawn = sample.district.outlines[sample.field]
+    drawn = sample.district.outline(sample.field)
     if number % 5 == 4:
         x, y = sample.easting_northing
         far = 10 * PIXEL_M * sample.district.labels.shape[0]

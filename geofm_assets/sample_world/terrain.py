@@ -4,8 +4,9 @@ The cells are real places on the map, north of 40 N and inside zone 32N, because
 others. What is said to be there is not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import h3
 import numpy as np
@@ -47,7 +48,7 @@ class District:
         outlined: whether a field is known by its outline instead of a point, bool, (fields,).
         sites: fields with a reference point of good confidence, sorted.
         spare: other fields that a whole window fits around, sorted.
-        outlines: polygon of each field in EPSG:32632 metres.
+        angle: direction the fields are longest in, degrees from east towards south.
     """
 
     number: int
@@ -61,7 +62,7 @@ class District:
     outlined: np.ndarray
     sites: np.ndarray
     spare: np.ndarray
-    outlines: tuple[BaseGeometry, ...]
+    angle: float
 
     @property
     def name(self) -> str:
@@ -73,6 +74,31 @@ class District:
         easting = self.left + PIXEL_M * self.spots[fields, 0]
         northing = self.top - PIXEL_M * self.spots[fields, 1]
         return to_degrees(easting, northing)
+
+    def outline(self, field: int) -> BaseGeometry:
+        """A field's polygon in EPSG:32632 metres, with its spot as its centroid.
+
+        Of the field's cell in the diagram that part is taken which lies in it both ways from the
+        spot.
+        """
+        radians, side = np.deg2rad(self.angle), len(self.labels)
+        cos, sin = np.cos(radians), np.sin(radians)
+        # Back from the metric space: (along / stretch, across) to (column, row).
+        back = [_STRETCH * cos, -sin, _STRETCH * sin, cos, 0, 0]
+        ground = [PIXEL_M, 0, 0, -PIXEL_M, self.left, self.top]
+        cell = shapely.affinity.affine_transform(self._diagram[field], back)
+        whole = shapely.intersection(cell, shapely.box(0, 0, side, side))
+        turned = shapely.affinity.scale(whole, -1, -1, origin=tuple(self.spots[field].tolist()))
+        both = shapely.intersection(whole, turned)
+        return shapely.affinity.affine_transform(both, ground)
+
+    @cached_property
+    def _diagram(self) -> Sequence[BaseGeometry]:
+        """Voronoi cell of each field in the space where fields are round."""
+        own = shapely.MultiPoint(_metric(self.spots, self.angle))
+        room = own.buffer(4 * len(self.labels))
+        cells = shapely.voronoi_polygons(own, extend_to=room, ordered=True)
+        return tuple(cells.geoms)
 
 
 def to_degrees(easting: np.ndarray, northing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +198,7 @@ def _district(
         outlined=outlined,
         sites=sites,
         spare=np.setdiff1d(fits, sites),
-        outlines=_outlines(seeds, side, angle, left, top),
+        angle=angle,
     )
 
 
@@ -253,30 +279,6 @@ def _middles(labels: np.ndarray, fields: int) -> np.ndarray:
     sizes = np.maximum(np.bincount(flat, minlength=fields), 1)
     sums = [np.bincount(flat, axis.ravel(), minlength=fields) for axis in (columns, rows)]
     return np.stack(sums, axis=-1) / sizes[:, None]
-
-
-def _outlines(
-    seeds: np.ndarray, side: int, angle: float, left: float, top: float
-) -> tuple[BaseGeometry, ...]:
-    """Fields as polygons in EPSG:32632 metres, each with its seed as its centroid.
-
-    Of the field's cell in the diagram that part is taken which lies in it both ways from the seed.
-    """
-    radians = np.deg2rad(angle)
-    cos, sin = np.cos(radians), np.sin(radians)
-    own = shapely.MultiPoint(_metric(seeds, angle))
-    cells = shapely.voronoi_polygons(own, extend_to=own.buffer(4 * side), ordered=True)
-    box = shapely.box(0, 0, side, side)
-    # Back from the metric space: (along / stretch, across) to (column, row).
-    back = [_STRETCH * cos, -sin, _STRETCH * sin, cos, 0, 0]
-    ground = [PIXEL_M, 0, 0, -PIXEL_M, left, top]
-    outlines = []
-    for cell, (column, row) in zip(cells.geoms, seeds.tolist(), strict=True):
-        whole = shapely.intersection(shapely.affinity.affine_transform(cell, back), box)
-        turned = shapely.affinity.scale(whole, -1, -1, origin=(column, row))
-        outline = shapely.intersection(whole, turned)
-        outlines.append(shapely.affinity.affine_transform(outline, ground))
-    return tuple(outlines)
 
 
 def codes(district: District, fields: np.ndarray) -> np.ndarray:
