@@ -195,12 +195,13 @@ class ForkedPython(ForkedProcess):
         stdin, writing = os.pipe()
         environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY), **variables}
         command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+        template = shared_template()
         try:
-            found = shared_template().start(command, environment, _REPOSITORY, output, stdin)
+            pid = template.start(command, environment, _REPOSITORY, output, stdin).pid
         finally:
             os.close(output)
             os.close(stdin)
-        super().__init__(found._template, found.pid)
+        super().__init__(template, pid)
         self.stdout = os.fdopen(reading, "r")
         self.stdin = os.fdopen(writing, "w", buffering=1)
 

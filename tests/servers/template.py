@@ -13,6 +13,7 @@ import os
 import runpy
 import selectors
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -50,8 +51,8 @@ class _Forks:
         self._listener = listener
         self._watch = selectors.DefaultSelector()
         self._watch.register(listener, selectors.EVENT_READ, self._accept)
-        self._run = os.pidfd_open(run)
-        self._watch.register(self._run, selectors.EVENT_READ, self._leave)
+        self._live: set[int] = set()
+        self._watch.register(os.pidfd_open(run), selectors.EVENT_READ, self._leave)
 
     def serve(self) -> dict[str, Any]:
         """Returns in the forks, with what was asked."""
@@ -88,6 +89,7 @@ class _Forks:
             return {**request, "fds": fds}
         for fd in fds:
             os.close(fd)
+        self._live.add(pid)
         fork = os.pidfd_open(pid)
         self._watch.register(
             fork, selectors.EVENT_READ, functools.partial(self._ended, fork, pid, connection)
@@ -97,6 +99,7 @@ class _Forks:
     def _ended(self, fork: int, pid: int, connection: socket.socket) -> None:
         self._watch.unregister(fork)
         os.close(fork)
+        self._live.remove(pid)
         found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert found is not None
         code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
@@ -104,6 +107,9 @@ class _Forks:
             connection.send(json.dumps({"ended": pid, "code": code}).encode())
 
     def _leave(self) -> None:
+        for pid in self._live:  # of tests that failed
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
         shutil.rmtree(Path(self._listener.getsockname()).parent)
         os._exit(0)
 

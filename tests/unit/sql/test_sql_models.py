@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,7 @@ from geofm_assets.core.errors import ConfigError, SchemaError
 from geofm_assets.core.stage import MissingUpstreamError
 from geofm_assets.core.store import Store
 from geofm_assets.platform.sql_models import load_models, models_folder
-from geofm_assets.platform.sql_run import run_model, run_tests, write_model
+from geofm_assets.platform.sql_run import connect, run_model, run_tests, write_model
 from geofm_assets.platform.sql_sources import source_files
 
 HEADER = """/* ---
@@ -335,3 +336,24 @@ def test_models_are_found_in_an_installed_copy(tmp_path):
         check=True,
     )
     assert int(done.stdout) >= 14
+
+
+def test_what_a_connection_is_told_of_is_its_own():
+    with connect() as one, connect() as other:
+        for con, number in ((one, 1), (other, 2)):
+            con.register("given", pa.table({"x": [number]}))
+            con.execute("CREATE TEMP VIEW seen AS SELECT x FROM given")
+        assert one.sql("SELECT x FROM seen").fetchall() == [(1,)]
+        assert other.sql("SELECT x FROM seen").fetchall() == [(2,)]
+    with connect() as later, pytest.raises(duckdb.CatalogException):
+        later.sql("SELECT x FROM seen")
+
+
+def test_a_closed_connection_keeps_no_table():
+    table = pa.table({"x": pa.array(range(100_000))})
+    before = pa.total_allocated_bytes() - table.nbytes
+    with connect() as con:
+        con.register("given", table)
+        assert con.execute("SELECT count(*) FROM given").fetchone() == (100_000,)
+    del table
+    assert pa.total_allocated_bytes() <= before + 10_000
